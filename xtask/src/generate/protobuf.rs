@@ -1,0 +1,19 @@
+//! stream.proto to Rust, by protox and prost-build: no protoc needed.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::Generated;
+
+pub(super) fn generate(root: &Path) -> Result<Vec<Generated>> {
+    let include = root.join("proto/proto");
+    let descriptors = protox::compile(["tickwire/v1/stream.proto"], [&include]).context("stream.proto")?;
+    let module = prost_build::Module::from_protobuf_package_name("tickwire.v1");
+    let mut config = prost_build::Config::new();
+    config.format(true).enable_type_names();
+    let requests = descriptors.file.into_iter().map(|file| (module.clone(), file)).collect();
+    let mut modules = config.generate(requests).context("cannot generate Rust from stream.proto")?;
+    let content = modules.remove(&module).context("stream.proto declares another package")?.into_bytes();
+    Ok(vec![Generated { path: root.join("proto/src/gen/tickwire.v1.rs"), content }])
+}
