@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The Tickwire stream server.
+//!
+//! ```text
+//! down   feed → publisher (bars, batches: encoded once) → stream (a log per mode) → shard → socket
+//! up     listener → shard → connection → session (AUTH, SUBSCRIBE) → a cursor in a log
+//! ```
+//!
+//! A stream is a log of frames; a connection is a position in one. Nothing behind the log encodes. Each shard is a thread with its own
+//! listener, connections, timers and copy of the logs' ends. ARCHITECTURE.md is the map.
+
+pub mod config;
+pub mod logs;
+pub mod file_limit;
+
+pub mod feed;
+pub mod run;
+pub mod bars;
+pub mod batch;
+pub mod filter;
+pub mod log;
+pub mod stream;
+pub mod publisher;
+
+pub mod auth;
+pub mod close;
+
+pub mod metrics;

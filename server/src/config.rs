@@ -1,0 +1,138 @@
+//! What the server can be told, by environment variables and flags of the same names, and what is checked before it starts.
+//!
+//! [`Args`] is what a person writes; [`Config`] is what the server works with: checked, and free of strings. The tables in
+//! docs/CONFIGURATION.md are generated from [`Args`].
+
+mod args;
+mod error;
+mod size;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use args::{Args, FeedKind};
+pub use error::ConfigError;
+pub use size::ByteSize;
+
+use crate::auth::Credentials;
+use crate::feed::clock::Speed;
+use crate::logs::{LogFilter, LogFormat};
+
+/// Everything that `Server::start` needs, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect. Port 0 takes a free one; `Server::local_addr` says which.
+    pub listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are served.
+    pub admin: SocketAddr,
+    /// How many event loops, each with a thread, a listener and its share of the connections.
+    pub shards: NonZeroUsize,
+    /// Who may connect.
+    pub credentials: Credentials,
+    /// Times and sizes that a client notices.
+    pub protocol: Protocol,
+    /// What one client, or all, may take.
+    pub limits: Limits,
+    /// How much of the past is kept.
+    pub ring: RingBounds,
+    /// How clients are sent away at the end.
+    pub drain: Drain,
+    /// What the kernel is told about the sockets.
+    pub socket: SocketOptions,
+    /// Where ticks come from.
+    pub feed: FeedConfig,
+    /// What is logged, and how.
+    pub log: (LogFilter, LogFormat),
+}
+
+/// Times and sizes that a client notices. Source: docs/PROTOCOL.md.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    /// The server sends a HEARTBEAT on a connection that carried nothing else for so long.
+    pub heartbeat_interval: Duration,
+    /// A client sends something at least this often; [`HEARTBEAT_GRACE`] comes on top.
+    pub heartbeat_timeout: Duration,
+    /// How long a new connection has for its AUTH.
+    pub auth_deadline: Duration,
+    /// Ticks that come within so long of each other share a batch.
+    pub batch_window: Duration,
+    /// The largest payload of a frame, both ways.
+    pub max_msg_size: usize,
+}
+
+/// What is added to HEARTBEAT_TIMEOUT before a silent client is closed: a lost segment is sent again by then.
+pub const HEARTBEAT_GRACE: Duration = Duration::from_secs(5);
+
+/// What one client, or all, may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A client that takes nothing for so long, while something waits for it, is closed.
+    pub write_deadline: Duration,
+    /// A client that has caught up once and then lags by more bytes is closed.
+    pub write_queue: u64,
+    /// Connections at once, over all shards.
+    pub max_connections: usize,
+    /// Different symbol filters at once, per stream.
+    pub max_filters: usize,
+    /// Failed AUTHs that an address may make at once, and again within each minute; 0: no limit.
+    pub auth_failures: u32,
+}
+
+/// How much of the past each stream keeps. Whichever bound is met first counts.
+#[derive(Clone, Copy, Debug)]
+pub struct RingBounds {
+    /// Bytes of frames and their index.
+    pub size: u64,
+    /// Age.
+    pub retention: Duration,
+}
+
+/// How clients are sent away when the server is told to stop.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// How long the listener stays open after readiness turned false: load balancers need a moment to notice.
+    pub delay: Duration,
+    /// Over how long the clients' departures are spread.
+    pub window: Duration,
+    /// When the rest is closed, counted from the listener's closing.
+    pub timeout: Duration,
+}
+
+/// What the kernel is told about the sockets.
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    /// Connections that wait to be accepted, per shard.
+    pub backlog: i32,
+    /// Idle time after which the kernel probes a peer, and the interval of its probes.
+    pub keepalive: Duration,
+    /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+    pub user_timeout: Duration,
+}
+
+/// Where ticks come from.
+#[derive(Clone, Debug)]
+pub enum FeedConfig {
+    /// Made up, as a pure function of seed, symbol and time.
+    Synthetic {
+        /// Another seed is another epoch.
+        seed: u64,
+        /// The symbols' names.
+        symbols: Arc<[Arc<str>]>,
+        /// Trades per second, over all symbols, in the feed's own time.
+        rate: u32,
+        /// How fast the feed's time runs.
+        speed: Speed,
+    },
+    /// From a CSV of trades.
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// How fast the feed's time runs.
+        speed: Speed,
+        /// Whether it begins anew at its end.
+        repeat: bool,
+    },
+}

@@ -1,0 +1,142 @@
+//! Where ticks come from. A feed has one job: to yield trades, in order, with their sequences.
+//!
+//! Sequences come from what is fed, never from a counter of the process: that is what lets a client continue on another
+//! server. Bars are made from trades by [`crate::bars`], the same way for every feed. A feed over NATS JetStream will be a third
+//! file beside these two.
+
+pub mod clock;
+pub mod decimal;
+pub mod replay;
+pub mod synthetic;
+
+use std::sync::Arc;
+
+/// The longest symbol, in bytes. Source: docs/PROTOCOL.md, "Tick".
+pub const MAX_SYMBOL_LEN: usize = 32;
+
+/// The most symbols a feed may have. It bounds what a SUBSCRIBE may name and the rows of a bar's interval.
+pub const MAX_SYMBOLS: usize = 10_000;
+
+/// A symbol's place in [`Symbols`].
+pub type SymbolId = u32;
+
+/// The names of a feed's symbols. Their order is part of the feed: bars are numbered by it.
+#[derive(Clone, Debug)]
+pub struct Symbols {
+    names: Arc<[Arc<str>]>,
+    ids: Arc<std::collections::HashMap<Arc<str>, SymbolId>>,
+}
+
+impl Symbols {
+    /// The names, each once, at most [`MAX_SYMBOLS`].
+    #[must_use]
+    pub fn new(names: Arc<[Arc<str>]>) -> Self {
+        let ids = names.iter().cloned().zip(0..).collect();
+        Self { names, ids: Arc::new(ids) }
+    }
+
+    /// The name of a symbol of this feed.
+    ///
+    /// # Panics
+    ///
+    /// Where `id` is of another feed.
+    #[must_use]
+    pub fn name(&self, id: SymbolId) -> &str {
+        &self.names[id as usize]
+    }
+
+    /// The symbol of this name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<SymbolId> {
+        self.ids.get(name).copied()
+    }
+
+    /// How many there are.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a feed without symbols cannot be configured")]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Every name, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+}
+
+/// What a feed is, whichever server runs it.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Names the numbering: equal on two servers only where equal sequences mean equal ticks. Never 0.
+    pub epoch: u64,
+    /// Its symbols.
+    pub symbols: Symbols,
+    /// The sequence of the first trade that this process will yield.
+    pub first_sequence: u64,
+    /// The feed's time at which it begins, in nanoseconds since 1970 (UTC). No trade is earlier.
+    pub start: u64,
+    /// Whether nothing ever was before `first_sequence`.
+    pub complete: bool,
+}
+
+/// One trade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trade {
+    /// What was traded.
+    pub symbol: SymbolId,
+    /// When, in nanoseconds since 1970 (UTC), by the feed's time.
+    pub time: u64,
+    /// In 1e-9 units.
+    pub price: i64,
+    /// In 1e-9 units.
+    pub size: u64,
+}
+
+/// Some consecutive trades, or only the news that time has passed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// The first trade's sequence; the others follow without a gap. Where there are none: the next one's.
+    pub first_sequence: u64,
+    /// In order of time. At most [`MAX_CHUNK`].
+    pub trades: Vec<Trade>,
+    /// Every trade before this instant of the feed's time has been yielded, this chunk included; nanoseconds since 1970 (UTC).
+    pub watermark: u64,
+    /// When, by the clock on the wall, this was due; nanoseconds since 1970 (UTC). In the past while a ring is being filled.
+    pub due: u64,
+    /// Whether the feed is now up to date: what comes next comes in its own time.
+    pub caught_up: bool,
+}
+
+/// The most trades in a chunk.
+pub const MAX_CHUNK: usize = 8192;
+
+/// A source of trades.
+pub trait Feed {
+    /// What this feed is.
+    fn identity(&self) -> &Identity;
+
+    /// Waits for what comes next; `None`: the feed has ended.
+    ///
+    /// Cancel-safe: nothing is lost when the future is dropped.
+    fn next(&mut self) -> impl Future<Output = Option<Chunk>>;
+}
+
+/// An epoch from whatever distinguishes a feed: 64 bits of FNV-1a with a final mix, the same on every machine, and never 0.
+#[must_use]
+pub fn epoch(parts: &[&[u8]]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in parts {
+        // The length in front keeps ["ab", "c"] and ["a", "bc"] apart.
+        for byte in (part.len() as u64).to_le_bytes().iter().chain(*part) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    mix(hash).max(1)
+}
+
+/// Spreads every bit of `x` over the whole word (the finaliser of SplitMix64).
+pub(crate) fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

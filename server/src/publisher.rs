@@ -1,0 +1,143 @@
+//! From the feed to the streams: gathers what comes within the batch window, makes bars, has everything encoded once, appends it, and
+//! wakes the shards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tickwire_proto::message::Mode;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::bars::Bars;
+use crate::batch::Encoder;
+use crate::feed::clock::wall_now;
+use crate::feed::{Chunk, Feed, Identity};
+use crate::metrics::FeedMetrics;
+use crate::run::{Row, Run};
+use crate::stream::Streams;
+
+/// The length of a bar of mode SECOND, in nanoseconds.
+pub const SECOND: u64 = 1_000_000_000;
+/// The length of a bar of mode MINUTE, in nanoseconds.
+pub const MINUTE: u64 = 60 * SECOND;
+
+/// The most rows that wait for the end of a window; more end it. 65,536 × 80 bytes = 5 MiB.
+const MAX_WAITING_ROWS: usize = 65_536;
+
+/// The sequences after which a feed's streams start, in the order of [`MODES`](crate::stream::MODES).
+#[must_use]
+pub fn floors(feed: &Identity) -> [u64; 3] {
+    let bars = |length| Bars::new(length, feed).first_uncovered() - 1;
+    [bars(SECOND), bars(MINUTE), feed.first_sequence - 1]
+}
+
+/// Everything between a feed and its streams.
+#[derive(Debug)]
+pub struct Publisher {
+    streams: Arc<Streams>,
+    encoder: Encoder,
+    window: Duration,
+    seconds: Bars,
+    minutes: Bars,
+    metrics: FeedMetrics,
+}
+
+/// What waits for the end of the window.
+#[derive(Debug, Default)]
+struct Waiting {
+    trades: Option<Run>,
+    seconds: Vec<Run>,
+    minutes: Vec<Run>,
+    due: u64,
+    caught_up: bool,
+}
+
+impl Publisher {
+    /// A publisher for a feed of this identity.
+    #[must_use]
+    pub fn new(
+        feed: &Identity,
+        streams: Arc<Streams>,
+        window: Duration,
+        max_msg_size: usize,
+        metrics: FeedMetrics,
+    ) -> Self {
+        Self {
+            streams,
+            encoder: Encoder::new(feed.epoch, feed.symbols.clone(), max_msg_size),
+            window,
+            seconds: Bars::new(SECOND, feed),
+            minutes: Bars::new(MINUTE, feed),
+            metrics,
+        }
+    }
+
+    /// Publishes until the feed ends. `filled` turns true once the past that the feed begins with is in the streams.
+    ///
+    /// Cancel-safe: what has been appended stays, what waits for its window is lost.
+    pub async fn run(mut self, mut feed: impl Feed, filled: watch::Sender<bool>) {
+        while let Some(chunk) = feed.next().await {
+            let window_end = Instant::now() + self.window;
+            let mut waiting = Waiting::default();
+            self.gather(chunk, &mut waiting);
+            // While the past is filled in there is nothing to wait for.
+            while waiting.caught_up
+                && waiting.trades.as_ref().is_some_and(|run| run.rows.len() < MAX_WAITING_ROWS)
+            {
+                match timeout_at(window_end, feed.next()).await {
+                    Ok(Some(chunk)) => self.gather(chunk, &mut waiting),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            let caught_up = waiting.caught_up;
+            self.publish(waiting);
+            if caught_up && !*filled.borrow() {
+                filled.send_replace(true);
+            }
+            // Thousands of chunks may be ready at once, while the past is filled in: let the runtime see a shutdown.
+            tokio::task::yield_now().await;
+        }
+        filled.send_replace(true);
+        tracing::info!("the feed has ended; the server keeps its clients and what the rings hold");
+    }
+
+    fn gather(&mut self, chunk: Chunk, waiting: &mut Waiting) {
+        for trade in &chunk.trades {
+            self.seconds.add(trade, &mut waiting.seconds);
+            self.minutes.add(trade, &mut waiting.minutes);
+        }
+        self.seconds.advance(chunk.watermark, &mut waiting.seconds);
+        self.minutes.advance(chunk.watermark, &mut waiting.minutes);
+        if !chunk.trades.is_empty() {
+            let first = chunk.first_sequence;
+            let run = waiting.trades.get_or_insert_with(|| Run { first, last: first - 1, rows: Vec::new() });
+            run.last += chunk.trades.len() as u64;
+            run.rows
+                .extend((first..).zip(&chunk.trades).map(|(sequence, trade)| Row::of_trade(sequence, trade)));
+        }
+        waiting.due = chunk.due;
+        waiting.caught_up = chunk.caught_up;
+    }
+
+    fn publish(&mut self, waiting: Waiting) {
+        let Waiting { trades, seconds, minutes, due, caught_up } = waiting;
+        let runs =
+            [(Mode::Second, &seconds[..]), (Mode::Minute, &minutes[..]), (Mode::Tick, trades.as_slice())];
+        let mut appended = false;
+        for (mode, runs) in runs {
+            let Some(stream) = self.streams.get(mode) else { continue };
+            for run in runs {
+                self.encoder.encode(run, |batch| stream.append(batch, due));
+                appended = true;
+            }
+        }
+        if appended {
+            self.streams.wake();
+        }
+        self.metrics.published(trades.map_or(0, |run| run.rows.len()), due, wall_now(), caught_up);
+    }
+}
+
+#[cfg(test)]
+#[path = "publisher/tests.rs"]
+mod tests;
