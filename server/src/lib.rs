@@ -21,7 +21,13 @@ pub mod log;
 pub mod stream;
 pub mod publisher;
 
+pub mod listener;
 pub mod auth;
 pub mod close;
+pub mod shard;
 
 pub mod metrics;
+pub mod admin;
+pub mod server;
+
+pub use server::{RunError, Server, StartError, Stopper};

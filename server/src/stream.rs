@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mio::Waker;
 use tickwire_proto::message::Mode;
-use tokio::sync::Notify;
 
 use crate::batch::{Batch, assemble};
 use crate::config::RingBounds;
@@ -30,8 +30,8 @@ pub const AHEAD_TOLERANCE: Duration = Duration::from_secs(5);
 pub struct Streams {
     /// In the order of [`MODES`].
     streams: [Stream; MODES.len()],
-    /// One per shard: told after each append.
-    wakers: Vec<Arc<Notify>>,
+    /// One per shard.
+    wakers: Vec<Arc<Waker>>,
 }
 
 /// The modes that there are streams for.
@@ -46,10 +46,10 @@ impl Streams {
         complete: bool,
         bounds: RingBounds,
         max_filters: usize,
-        shards: usize,
+        wakers: Vec<Arc<Waker>>,
     ) -> Self {
         let stream = |floor| Stream::new(epoch, floor, complete, bounds, max_filters);
-        Self { streams: floors.map(stream), wakers: (0..shards).map(|_| Arc::default()).collect() }
+        Self { streams: floors.map(stream), wakers }
     }
 
     /// The stream of a mode; `None` for one that is none.
@@ -59,19 +59,14 @@ impl Streams {
         self.streams.get(at)
     }
 
-    /// What wakes the shard of this number.
-    ///
-    /// # Panics
-    ///
-    /// Where there are fewer shards.
-    #[must_use]
-    pub fn waker(&self, shard: usize) -> Arc<Notify> {
-        self.wakers[shard].clone()
-    }
-
-    /// Wakes every shard: something was appended.
+    /// Wakes every shard: something was appended, or the phase has changed.
     pub fn wake(&self) {
-        self.wakers.iter().for_each(|waker| waker.notify_one());
+        for waker in &self.wakers {
+            // An eventfd can only fail where it is closed, and with it the shard.
+            if let Err(error) = waker.wake() {
+                tracing::error!(%error, "cannot wake a shard");
+            }
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
     STREAM_PASS=... python3 tickwire_client.py --address HOST:PORT --user U --mode second --ticks 100
 
-As a module: `Client.batches()` yields every DATA_BATCH, the empty ones too, each checked against the one before
-it, across lost connections, cuts and draining servers. It raises `ContinuityError` for a gap or a repeat,
-`ProtocolError` for anything else that a server must not send, and `Refused` for an ERROR other than DRAINING.
+As a module: `Client.batches()` yields every DATA_BATCH, the empty ones too, each checked against the one
+before it, across lost connections, cuts and draining servers. It raises `ContinuityError` for a gap or a
+repeat, `ProtocolError` for anything else that a server must not send, and `Refused` for an ERROR other than
+DRAINING.
 """
 
 import argparse
@@ -186,7 +187,7 @@ def decode_batch(payload: bytes) -> Batch:
 
 Decoders = Mapping[int, Callable[[bytes], Any]]
 FROM_SERVER: Decoders = {
-    HEARTBEAT: lambda payload: list(decode({}, payload)),
+    HEARTBEAT: lambda payload: dict(decode({}, payload)),
     DATA_BATCH: decode_batch,
     ERROR: lambda payload: ServerError(**dict(decode(SERVER_ERROR, payload))),
 }
@@ -303,7 +304,8 @@ class Client:
         heartbeat_every: float = 10.0, backoff: tuple[float, float] = (1.0, 30.0),
     ) -> None:  # fmt: skip
         subscribe_payload(mode, resume, symbols)  # raises here what is over its limits
-        self._auth, self._mode, self._symbols = frame(AUTH, auth_payload(user, password)), mode, tuple(symbols)
+        self._auth = frame(AUTH, auth_payload(user, password))
+        self._mode, self._symbols = mode, tuple(symbols)
         self._addresses, self._dials, self.connected = addresses, 0, False
         self._cut_every, self._heartbeat_every = cut_every, heartbeat_every
         self._backoff, self._delay = backoff, backoff[0]
@@ -347,15 +349,14 @@ class Client:
         """To the next address in turn. An old connection is closed only when the new one stands."""
         self._dials += 1
         link = Link(self._addresses[(self._dials - 1) % len(self._addresses)], deadline)
-        if self._link:
-            self._link.close()
-        self.stats.reconnects += self.connected
-        self._link, self.connected = link, True
         payload = subscribe_payload(self._mode, self.position, self._symbols)
         subscribe, fits = frame(SUBSCRIBE, payload), len(payload) <= MAX_PAYLOAD_BEFORE_AUTH
         link.unsent = b"" if fits else subscribe  # until AUTH has been accepted
         link.heartbeat_at += self._heartbeat_every
         link.send(self._auth + subscribe if fits else self._auth)
+        self.close()
+        self.stats.reconnects += self.connected
+        self._link, self.connected = link, True
 
     def _step(self, deadline: float) -> Batch | None:
         """Receives one message. None if it is no batch, or if there is something else to do first."""
@@ -431,7 +432,7 @@ def readable(tick: Tick) -> str:
     return f"{when} {tick.symbol} {numbers} trades {tick.trades}"
 
 
-def parse_address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not 0 < int(port) < 1 << 16:
         raise ValueError(text)
@@ -440,7 +441,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Prints ticks. The password is in $STREAM_PASS.")
-    parser.add_argument("--address", action="append", required=True, type=parse_address, metavar="HOST:PORT")
+    parser.add_argument("--address", action="append", required=True, type=address, metavar="HOST:PORT")
     parser.add_argument("--user", required=True)
     parser.add_argument("--mode", required=True, choices=[mode.name.lower() for mode in Mode])
     parser.add_argument("--symbols", default="", metavar="A,B", help="all, if not given")
@@ -450,8 +451,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cut-every", type=int, default=0, metavar="N", help="cut after N batches")
     parser.add_argument("--json", action="store_true", help="a JSON object for each tick")
     options = parser.parse_args(argv)
-    if (options.ticks is None and options.seconds is None) or (options.ticks or 1) < 1 or options.cut_every < 0:
-        parser.error("--ticks (from 1 upwards) or --seconds is needed, and --cut-every is not negative")
+    if options.ticks is None and options.seconds is None:
+        parser.error("one of --ticks and --seconds is needed")
+    if options.ticks is not None and options.ticks < 1 or options.cut_every < 0:
+        parser.error("--ticks is at least 1, and --cut-every is not negative")
     if "STREAM_PASS" not in os.environ:
         parser.error("the environment variable STREAM_PASS is not set")
     return options

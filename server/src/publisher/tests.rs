@@ -43,7 +43,7 @@ async fn publish(chunks: Vec<(u64, Vec<u64>)>) -> [Vec<(u64, u64, usize)>; 3] {
     });
     let feed = Script { identity: identity.clone(), chunks: chunks.collect(), wait: None };
     let bounds = RingBounds { size: 1 << 20, retention: Duration::from_secs(60) };
-    let streams = Arc::new(Streams::new(1, floors(&identity), true, bounds, 1, 0));
+    let streams = Arc::new(Streams::new(1, floors(&identity), true, bounds, 1, vec![]));
     let metrics = Metrics::new(0).unwrap();
     let publisher =
         Publisher::new(&identity, streams.clone(), Duration::from_millis(5), 65_536, metrics.feed());

@@ -1,0 +1,130 @@
+//! The admin port: liveness, readiness, metrics, and the log's level.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::logs::{LogControl, LogFilter};
+use crate::metrics::Metrics;
+use crate::shard::{Phase, PhaseCell, Pulse};
+use crate::stream::Streams;
+
+/// A shard's loop turns every second, idle or not; one that has not for so long hangs.
+const PULSE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a connect to the data port may take.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the admin port tells of.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The data port.
+    pub data_addr: SocketAddr,
+    /// One per shard.
+    pub pulses: Arc<[Arc<Pulse>]>,
+    /// Whether the rings hold the past that the feed begins with.
+    pub filled: watch::Receiver<bool>,
+    /// Whether the server has been told to stop.
+    pub stopping: CancellationToken,
+    /// Whether it accepts.
+    pub phase: Arc<PhaseCell>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What is held.
+    pub streams: Arc<Streams>,
+    /// What is logged.
+    pub log: LogControl,
+}
+
+impl Admin {
+    /// Serves until `end`.
+    pub async fn serve(self, listener: TcpListener, end: CancellationToken) {
+        let router = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/log", axum::routing::put(set_log))
+            .with_state(self);
+        let served = axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin port has failed");
+        }
+    }
+
+    /// Why the server is not alive, if it is not.
+    async fn illness(&self) -> Option<String> {
+        for (number, pulse) in self.pulses.iter().enumerate() {
+            let age = pulse.age();
+            if age > PULSE_DEADLINE {
+                return Some(format!("shard {number} has not turned for {age:?}"));
+            }
+        }
+        if self.phase.get() != Phase::Serving {
+            // The listener is closed on purpose.
+            return None;
+        }
+        let address = reachable(self.data_addr);
+        match tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(format!("cannot connect to {address}: {error}")),
+            Err(_) => Some(format!("connecting to {address} took longer than {CONNECT_DEADLINE:?}")),
+        }
+    }
+}
+
+/// An address at which the server reaches itself: an unspecified one is everywhere, also here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn healthz(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.illness().await {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(illness) => (StatusCode::SERVICE_UNAVAILABLE, format!("{illness}\n")),
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
+    if admin.stopping.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    } else if !*admin.filled.borrow() {
+        (StatusCode::SERVICE_UNAVAILABLE, "filling the rings\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.metrics.render(&admin.streams) {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn set_log(State(admin): State<Admin>, filter: String) -> impl IntoResponse {
+    let filter: LogFilter = match filter.parse() {
+        Ok(filter) => filter,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{filter:?} is {error}\n")),
+    };
+    match admin.log.set(&filter) {
+        Ok(()) => {
+            tracing::info!(%filter, "the log's level was changed");
+            (StatusCode::OK, format!("logging {filter}\n"))
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}

@@ -1,0 +1,71 @@
+//! The server's process: configuration, logs, signals, and the server.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tickwire_server::Server;
+use tickwire_server::config::{Config, ConfigError};
+use tickwire_server::{file_limit, logs};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// EX_USAGE of sysexits.h: the configuration cannot be right.
+const BAD_CONFIGURATION: u8 = 64;
+
+fn main() -> ExitCode {
+    let config = match Config::read() {
+        Ok(config) => config,
+        Err(ConfigError::Asked(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("tickwire-server: {error}");
+            return BAD_CONFIGURATION.into();
+        }
+    };
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tickwire-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    let (filter, format) = &config.log;
+    let log = logs::init(filter, *format).context("cannot set logging up")?;
+    match file_limit::raise() {
+        Some(files) if files < config.limits.max_connections as u64 => {
+            tracing::info!(
+                files,
+                max_connections = config.limits.max_connections,
+                "limit of open files; below MAX_CONNECTIONS"
+            );
+        }
+        Some(files) => tracing::info!(files, "limit of open files"),
+        None => tracing::info!("open files are not limited"),
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let server = Server::start(config, log).await?;
+        let stopper = server.stopper();
+        let signals = async {
+            loop {
+                // Either may be dropped when the other comes: signals are kept until they are received.
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                stopper.stop();
+            }
+        };
+        tokio::select! {
+            ended = server.run() => ended?,
+            () = signals => {}
+        }
+        anyhow::Ok(())
+    })
+}

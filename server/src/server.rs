@@ -1,0 +1,401 @@
+//! The whole server: its parts put together, run, and taken apart in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Admin;
+use crate::auth::FailureLimiter;
+use crate::config::{Config, FeedConfig};
+use crate::feed::replay::{Replay, ReplayError};
+use crate::feed::synthetic::Synthetic;
+use crate::feed::{Feed, Identity};
+use crate::listener::{ListenError, listen};
+use crate::logs::LogControl;
+use crate::metrics::Metrics;
+use crate::publisher::{Publisher, floors};
+use crate::shard::{EventSource, Phase, PhaseCell, Pulse, Shard, Shared};
+use crate::stream::Streams;
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The feed's file.
+    #[error("cannot replay FEED_FILE")]
+    Replay(#[from] ReplayError),
+    /// LISTEN_ADDR.
+    #[error("LISTEN_ADDR cannot be used")]
+    Listen(#[from] ListenError),
+    /// ADMIN_ADDR.
+    #[error("ADMIN_ADDR {address} cannot be used")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Threads, epoll instances.
+    #[error("cannot start the shards")]
+    Shards(#[source] io::Error),
+    /// A mistake of ours.
+    #[error("cannot set the metrics up")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Why the server stopped without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A thread ended.
+    #[error("{thread} has failed")]
+    Failed {
+        /// The thread's name.
+        thread: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread panicked; its message is in the log.
+    #[error("{thread} has panicked")]
+    Panicked {
+        /// The thread's name.
+        thread: String,
+    },
+}
+
+/// Tells a running server to stop.
+#[derive(Clone, Debug)]
+pub struct Stopper(mpsc::UnboundedSender<()>);
+
+impl Stopper {
+    /// The first time: drain, then end. The second time: end at once. As SIGTERM does.
+    pub fn stop(&self) {
+        // A server that has ended needs no telling.
+        let _told = self.0.send(());
+    }
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<Config>,
+    local_addr: SocketAddr,
+    admin_addr: SocketAddr,
+    streams: Arc<Streams>,
+    phase: Arc<PhaseCell>,
+    metrics: Metrics,
+    filled: watch::Receiver<bool>,
+    stop: (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
+    /// Readiness is false from here on.
+    stopping: CancellationToken,
+    /// The admin port and the publisher end.
+    ending: CancellationToken,
+    admin: JoinHandle<()>,
+    threads: Vec<Thread>,
+}
+
+/// The name of the thread that is not a shard's.
+const PUBLISHER: &str = "publisher";
+
+/// A thread of the server's, and how it ended.
+#[derive(Debug)]
+struct Thread {
+    name: String,
+    ended: oneshot::Receiver<io::Result<()>>,
+    handle: thread::JoinHandle<()>,
+}
+
+impl Thread {
+    fn spawn(name: String, body: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
+        let (tell, ended) = oneshot::channel();
+        let handle = thread::Builder::new().name(name.clone()).spawn(move || {
+            // Nobody is left to be told when the server has been dropped.
+            let _told = tell.send(body());
+        })?;
+        Ok(Self { name, ended, handle })
+    }
+
+    /// What went wrong with it, if something did; a thread that says nothing at its end has panicked.
+    fn failure(&self, ended: Result<io::Result<()>, oneshot::error::RecvError>) -> Option<RunError> {
+        let thread = self.name.clone();
+        match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(source)) => Some(RunError::Failed { thread, source }),
+            Err(_) => Some(RunError::Panicked { thread }),
+        }
+    }
+}
+
+impl Server {
+    /// Starts everything; clients are accepted once this returns. Within a tokio runtime, which serves the admin port.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(config: Config, log: LogControl) -> Result<Self, StartError> {
+        match config.feed.clone() {
+            FeedConfig::Synthetic { seed, symbols, rate, speed } => {
+                let feed = Synthetic::new(seed, symbols, rate, speed, config.ring.retention);
+                Self::start_with(config, feed, log).await
+            }
+            FeedConfig::Replay { file, speed, repeat } => {
+                let feed = Replay::open(&file, speed, repeat)?;
+                Self::start_with(config, feed, log).await
+            }
+        }
+    }
+
+    /// As [`start`](Self::start), with a feed of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        config: Config,
+        feed: impl Feed + Send + 'static,
+        log: LogControl,
+    ) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let shards = config.shards.get();
+        let listeners = listen(config.listen, shards, &config.socket)?;
+        let local_addr = listeners.first().map_or(Ok(config.listen), std::net::TcpListener::local_addr);
+        let local_addr = local_addr.map_err(StartError::Shards)?;
+        let admin_failed = |source| StartError::Admin { address: config.admin, source };
+        let admin_listener = tokio::net::TcpListener::bind(config.admin).await.map_err(admin_failed)?;
+        let admin_addr = admin_listener.local_addr().map_err(admin_failed)?;
+
+        let metrics = Metrics::new(shards)?;
+        let identity = feed.identity().clone();
+        let sources: Vec<_> =
+            (0..shards).map(|_| EventSource::new()).collect::<Result<_, _>>().map_err(StartError::Shards)?;
+        let streams = Arc::new(Streams::new(
+            identity.epoch,
+            floors(&identity),
+            identity.complete,
+            config.ring,
+            config.limits.max_filters,
+            sources.iter().map(EventSource::waker).collect(),
+        ));
+        let phase = Arc::new(PhaseCell::default());
+        let shared = Shared {
+            config: config.clone(),
+            streams: streams.clone(),
+            symbols: identity.symbols.clone(),
+            limiter: Arc::new(FailureLimiter::new(config.limits.auth_failures)),
+            open: Arc::new(AtomicUsize::new(0)),
+            phase: phase.clone(),
+        };
+        let pulses: Arc<[_]> = (0..shards).map(|_| Pulse::new()).collect();
+        let mut parts = Vec::with_capacity(shards);
+        for (number, (source, listener)) in sources.into_iter().zip(listeners).enumerate() {
+            let (metrics, pulse) = (metrics.shard(number), pulses[number].clone());
+            let shard = Shard::new(number, source, listener, shared.clone(), metrics, pulse);
+            parts.push(shard.map_err(StartError::Shards)?);
+        }
+
+        // From here on there are threads; what can fail but for want of threads has not.
+        let ending = CancellationToken::new();
+        let (fill, filled) = watch::channel(false);
+        let mut threads = vec![
+            spawn_publisher(&config, &identity, feed, &streams, &metrics, fill, ending.clone())
+                .map_err(StartError::Shards)?,
+        ];
+        for (number, shard) in parts.into_iter().enumerate() {
+            let thread = Thread::spawn(format!("shard-{number}"), move || shard.run());
+            threads.push(thread.map_err(StartError::Shards)?);
+        }
+        let stopping = CancellationToken::new();
+        let admin = Admin {
+            data_addr: local_addr,
+            pulses,
+            filled: filled.clone(),
+            stopping: stopping.clone(),
+            phase: phase.clone(),
+            metrics: metrics.clone(),
+            streams: streams.clone(),
+            log,
+        };
+        let admin = tokio::spawn(admin.serve(admin_listener, ending.clone()));
+        tracing::info!(
+            listen = %local_addr,
+            admin = %admin_addr,
+            shards,
+            epoch = identity.epoch,
+            symbols = identity.symbols.len(),
+            version = env!("CARGO_PKG_VERSION"),
+            "serving"
+        );
+        let stop = mpsc::unbounded_channel();
+        Ok(Self {
+            config,
+            local_addr,
+            admin_addr,
+            streams,
+            phase,
+            metrics,
+            filled,
+            stop,
+            stopping,
+            ending,
+            admin,
+            threads,
+        })
+    }
+
+    /// Where clients connect; the port in use, where the configured one is 0.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Where the admin port is; the port in use, where the configured one is 0.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// What the server counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What stops the server.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.0.clone())
+    }
+
+    /// Waits until the rings hold the past that the feed begins with.
+    pub async fn filled(&self) {
+        // An error means that the publisher has ended; run() tells how.
+        let mut filled = self.filled.clone();
+        let _filled = filled.wait_for(|filled| *filled).await;
+    }
+
+    /// Runs until [`Stopper::stop`] is called, then drains.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] where a part of it fails; the rest has then been ended.
+    pub async fn run(mut self) -> Result<(), RunError> {
+        let result = self.run_to_the_end().await;
+        self.stopping.cancel();
+        self.phase.advance(Phase::Ending);
+        self.streams.wake();
+        self.ending.cancel();
+        for thread in self.threads {
+            // How it ended has been told already.
+            let _joined = thread.handle.join();
+        }
+        let _joined = self.admin.await;
+        tracing::info!("ended");
+        result
+    }
+
+    async fn run_to_the_end(&mut self) -> Result<(), RunError> {
+        let drain = self.config.drain.clone();
+        tokio::select! {
+            _ = self.stop.1.recv() => {}
+            failed = first_failure(&mut self.threads) => return Err(failed),
+        }
+        tracing::info!(delay = ?drain.delay, window = ?drain.window, timeout = ?drain.timeout, "stopping: not ready any more");
+        self.stopping.cancel();
+        self.metrics.draining.set(1);
+        tokio::select! {
+            () = sleep(drain.delay) => {}
+            _ = self.stop.1.recv() => return {
+                self.cut_short();
+                Ok(())
+            },
+            failed = first_failure(&mut self.threads) => return Err(failed),
+        }
+        tracing::info!(
+            clients = self.metrics.active_connections(),
+            "draining: no new clients, and the connected are sent away"
+        );
+        self.phase.advance(Phase::Draining);
+        self.streams.wake();
+        tokio::select! {
+            ended = shards_end(&mut self.threads) => ended?,
+            () = sleep(drain.timeout) => {
+                tracing::warn!(clients = self.metrics.active_connections(), "DRAIN_TIMEOUT is over; closing the clients that are left");
+            }
+            _ = self.stop.1.recv() => return {
+                self.cut_short();
+                Ok(())
+            },
+        }
+        Ok(())
+    }
+
+    fn cut_short(&self) {
+        tracing::warn!(
+            clients = self.metrics.active_connections(),
+            "told to stop again: closing all clients at once"
+        );
+    }
+}
+
+fn spawn_publisher(
+    config: &Config,
+    identity: &Identity,
+    feed: impl Feed + Send + 'static,
+    streams: &Arc<Streams>,
+    metrics: &Metrics,
+    fill: watch::Sender<bool>,
+    end: CancellationToken,
+) -> io::Result<Thread> {
+    let protocol = &config.protocol;
+    let publisher = Publisher::new(
+        identity,
+        streams.clone(),
+        protocol.batch_window,
+        protocol.max_msg_size,
+        metrics.feed(),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Thread::spawn(PUBLISHER.into(), move || {
+        runtime.block_on(async {
+            // Ending loses what waits for its window; other servers have it under the same sequences.
+            tokio::select! {
+                () = publisher.run(feed, fill) => end.cancelled().await,
+                () = end.cancelled() => {}
+            }
+        });
+        Ok(())
+    })
+}
+
+/// Waits for a thread to end that should not.
+async fn first_failure(threads: &mut [Thread]) -> RunError {
+    std::future::poll_fn(|context| {
+        for thread in &mut *threads {
+            if let Poll::Ready(ended) = Pin::new(&mut thread.ended).poll(context) {
+                let failed = thread.failure(ended);
+                return Poll::Ready(failed.unwrap_or_else(|| RunError::Failed {
+                    thread: thread.name.clone(),
+                    source: io::Error::other("it ended before its time"),
+                }));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Waits for every shard to end; the publisher goes on.
+async fn shards_end(threads: &mut [Thread]) -> Result<(), RunError> {
+    for thread in threads.iter_mut().filter(|thread| thread.name != PUBLISHER) {
+        let ended = (&mut thread.ended).await;
+        thread.failure(ended).map_or(Ok(()), Err)?;
+    }
+    Ok(())
+}

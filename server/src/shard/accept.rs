@@ -1,0 +1,112 @@
+//! New connections.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::Interest;
+use mio::net::{TcpListener, TcpStream};
+use tickwire_proto::message::ErrorCode;
+
+use super::connection::Connection;
+use super::session::Refusal;
+use super::{Shard, Token};
+
+/// How many connections a turn accepts: a storm of them does not keep the connected waiting.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// How long nothing is accepted after an accept failed for want of something (files, memory) that only time brings back.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Connections over the limit that are told so at once, per shard. Further ones are closed without a word.
+const MAX_REFUSED: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    /// `None`: closed, as the server drains.
+    pub(super) listener: Option<TcpListener>,
+    /// Whether somebody may be waiting.
+    pub(super) ready: bool,
+    /// Until when nothing is accepted, in milliseconds of the shard's clock.
+    pub(super) paused_until: Option<u64>,
+    /// Connections over the limit that are being told so.
+    pub(super) refused: usize,
+}
+
+impl Acceptor {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener: Some(listener), ready: true, paused_until: None, refused: 0 }
+    }
+}
+
+impl Shard {
+    pub(super) fn accept(&mut self) {
+        if self.acceptor.paused_until.is_some_and(|until| self.now >= until) {
+            self.acceptor.paused_until = None;
+            self.acceptor.ready = true;
+        }
+        if self.acceptor.paused_until.is_some() {
+            self.acceptor.ready = false;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.acceptor.listener.as_ref().filter(|_| self.acceptor.ready) else {
+                break;
+            };
+            match listener.accept() {
+                Ok((socket, peer)) => self.open(socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.acceptor.ready = false,
+                // That one client has gone already, or a signal came.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    self.metrics.accept_errors.inc();
+                    tracing::warn!(
+                        shard = self.number,
+                        %error,
+                        pause = ?PAUSE,
+                        "cannot accept connections; if the file table is full, raise the limit of open files or lower MAX_CONNECTIONS"
+                    );
+                    self.acceptor.ready = false;
+                    self.acceptor.paused_until = Some(self.now + PAUSE.as_millis() as u64);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, mut socket: TcpStream, peer: std::net::SocketAddr) {
+        let others = self.shared.open.fetch_add(1, Ordering::Relaxed);
+        self.metrics.opened();
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.connections.vacant_entry();
+        let key = slot.key();
+        let registered =
+            self.poll.registry().register(&mut socket, Token(key), Interest::READABLE | Interest::WRITABLE);
+        slot.insert(Connection::new(socket, peer, self.generation, self.now));
+        if let Err(error) = registered {
+            tracing::warn!(shard = self.number, %error, "cannot watch a new connection");
+            self.close(key, crate::close::CloseReason::ConnectionLost);
+            return;
+        }
+        tracing::debug!(shard = self.number, %peer, key, "connected");
+        if others >= self.shared.config.limits.max_connections {
+            self.refuse_for_limit(key);
+            return;
+        }
+        self.arm(key);
+    }
+
+    fn refuse_for_limit(&mut self, key: usize) {
+        if self.acceptor.refused >= MAX_REFUSED {
+            self.close(key, crate::close::CloseReason::Refused(ErrorCode::ConnectionLimit));
+            return;
+        }
+        self.acceptor.refused += 1;
+        let limit = self.shared.config.limits.max_connections;
+        let message =
+            format!("the server holds {limit} connections, as many as it may; try another, or later");
+        self.refuse(key, Refusal::new(ErrorCode::ConnectionLimit, message));
+    }
+}

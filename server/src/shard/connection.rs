@@ -1,0 +1,331 @@
+//! A connection: a socket, how far its client has come, and a position in a log.
+//!
+//! An idle one holds no buffer. Bytes are read into one that the shard lends; only a frame that has come in part is kept. What it
+//! sends is the log's own memory; only frames that are its alone (errors, heartbeats, an opening) wait in an outbox, and there is one only
+//! while something does.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write as _};
+use std::net::SocketAddr;
+
+use bytes::{Buf as _, Bytes};
+use mio::net::TcpStream;
+use socket2::SockRef;
+
+use super::session::Session;
+use crate::close::CloseReason;
+use crate::log::Log;
+
+/// The most frames handed to the kernel in one call. 64 × 16 bytes of pointers on the stack.
+const GATHER: usize = 64;
+
+/// The most bytes written to a connection at a time, so that one that catches up does not keep the others waiting.
+const WRITE_BUDGET: usize = 256 * 1024;
+
+/// The most bytes that may wait in an outbox. What is put there answers the client's own frames; one that sends a thousand without
+/// reading an answer is a slow consumer.
+pub(super) const OUTBOX_LIMIT: usize = 256 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) socket: TcpStream,
+    pub(super) peer: SocketAddr,
+    /// Tells this connection from others that had its slot.
+    pub(super) generation: u32,
+    pub(super) session: Session,
+    /// The bytes of a frame that has not come whole.
+    pub(super) partial: Vec<u8>,
+    outbox: Option<Box<Outbox>>,
+    pub(super) subscription: Option<Subscription>,
+    /// When the last whole frame came, or the connection, in milliseconds of the shard's clock; as all times here.
+    pub(super) received: u64,
+    /// When something was last written.
+    pub(super) sent: u64,
+    /// Since when the socket has been full, without taking a byte; `None`: it is not.
+    pub(super) blocked: Option<u64>,
+    /// When it is closed as the server drains.
+    pub(super) drain_at: Option<u64>,
+    /// Why and until when it is only waited for what is left to be written, and for the client to close.
+    pub(super) lingering: Option<(CloseReason, u64)>,
+    /// Whether its side has been shut down.
+    pub(super) finished: bool,
+    /// Whether the shard is to read on in its next turn.
+    pub(super) read_pending: bool,
+    /// Whether the shard is to write on in its next turn.
+    pub(super) write_pending: bool,
+    /// The tick of its entry in the timer wheel; `u64::MAX`: none.
+    pub(super) armed: u64,
+}
+
+/// A position in a topic's log.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// The topic's key in the shard.
+    pub(super) topic: usize,
+    /// Its place among the topic's subscribers.
+    pub(super) place: usize,
+    /// The index of the entry that is sent next, or being sent.
+    pub(super) next: u64,
+    /// How many bytes of that entry have been sent.
+    pub(super) offset: usize,
+    /// Whether it started in the past and has not been at the log's end yet: the write queue's limit does not hold for it.
+    pub(super) catching_up: bool,
+    /// Until the log has come so far, nothing is sent: what is up to this sequence the client has already.
+    pub(super) skip: Option<Skip>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Skip {
+    pub(super) after: u64,
+    /// When it is given up.
+    pub(super) until: u64,
+}
+
+/// Frames of the connection's own, sent before the log goes on.
+#[derive(Debug, Default)]
+struct Outbox {
+    frames: VecDeque<(Bytes, Kind)>,
+    bytes: usize,
+}
+
+/// What a frame in the outbox is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// ERROR or HEARTBEAT.
+    Control,
+    /// A batch of the current subscription: one that replaces it drops what has not been begun.
+    Batch,
+}
+
+/// What came of writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// Everything there is has been written.
+    Done,
+    /// There is more; the budget is used up.
+    More,
+    /// There is more; the socket is full.
+    Blocked,
+    /// The connection is no more.
+    Lost,
+    /// What was to be sent next has left the log.
+    Fell,
+}
+
+/// What was written, for the metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    pub(super) bytes: u64,
+    pub(super) batches: u64,
+}
+
+impl Connection {
+    pub(super) fn new(socket: TcpStream, peer: SocketAddr, generation: u32, now: u64) -> Self {
+        Self {
+            socket,
+            peer,
+            generation,
+            session: Session::default(),
+            partial: Vec::new(),
+            outbox: None,
+            subscription: None,
+            received: now,
+            sent: now,
+            blocked: None,
+            drain_at: None,
+            lingering: None,
+            finished: false,
+            read_pending: false,
+            write_pending: false,
+            armed: u64::MAX,
+        }
+    }
+
+    /// Has a frame sent before the log goes on; after what has been begun. Answers whether there was room for it.
+    pub(super) fn enqueue(&mut self, frame: Bytes, kind: Kind) -> bool {
+        let outbox = self.outbox.get_or_insert_default();
+        outbox.bytes += frame.len();
+        outbox.frames.push_back((frame, kind));
+        outbox.bytes <= OUTBOX_LIMIT
+    }
+
+    /// Moves what is left of the log's frame that is being sent into the outbox: whatever is enqueued now comes right after it.
+    pub(super) fn settle(&mut self, log: &Log) {
+        let Some(subscription) = &mut self.subscription else { return };
+        if subscription.offset == 0 {
+            return;
+        }
+        if let Some(entry) = log.get(subscription.next) {
+            let rest = entry.frame.slice(subscription.offset..);
+            subscription.next += 1;
+            subscription.offset = 0;
+            // It has been begun: it may not be dropped.
+            let outbox = self.outbox.get_or_insert_default();
+            outbox.bytes += rest.len();
+            outbox.frames.push_front((rest, Kind::Control));
+        }
+    }
+
+    /// Drops the batches of the subscription that have not been begun.
+    pub(super) fn drop_batches(&mut self) {
+        if let Some(outbox) = &mut self.outbox {
+            let bytes = &mut outbox.bytes;
+            outbox.frames.retain(|(frame, kind)| {
+                let keep = *kind == Kind::Control;
+                *bytes -= if keep { 0 } else { frame.len() };
+                keep
+            });
+        }
+    }
+
+    /// Whether nothing of its own waits.
+    pub(super) fn outbox_is_empty(&self) -> bool {
+        self.outbox.is_none()
+    }
+
+    /// By how many bytes it lags behind the end of its log.
+    pub(super) fn lag(&self, log: &Log) -> u64 {
+        let at = |subscription: &Subscription| {
+            log.get(subscription.next).map_or(log.end(), |entry| entry.start + subscription.offset as u64)
+        };
+        self.subscription.as_ref().map_or(0, |subscription| log.end() - at(subscription))
+    }
+
+    /// Writes its outbox, then the log from its position on, as far as the socket and the budget allow.
+    pub(super) fn flush(&mut self, log: Option<&Log>, now: u64, written: &mut Written) -> Flush {
+        let mut budget = WRITE_BUDGET;
+        loop {
+            let result = if self.outbox.is_some() {
+                self.write_outbox()
+            } else {
+                // A subscription that waits for its start, and a connection that has none, has nothing else.
+                match (&self.subscription, log) {
+                    (Some(Subscription { skip: None, .. }), Some(log)) => self.write_log(log, written),
+                    _ => return Flush::Done,
+                }
+            };
+            match result {
+                Ok(Wrote::Nothing) => return Flush::Done,
+                Ok(Wrote::Fell) => return Flush::Fell,
+                Ok(Wrote::All(bytes)) => {
+                    (self.sent, self.blocked) = (now, None);
+                    written.bytes += bytes as u64;
+                    budget = budget.saturating_sub(bytes);
+                    if budget == 0 {
+                        return Flush::More;
+                    }
+                }
+                Ok(Wrote::Some(bytes)) => {
+                    (self.sent, self.blocked) = (now, Some(now));
+                    written.bytes += bytes as u64;
+                    return Flush::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked.get_or_insert(now);
+                    return Flush::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Flush::Lost,
+            }
+        }
+    }
+
+    fn write_outbox(&mut self) -> io::Result<Wrote> {
+        let Some(outbox) = &mut self.outbox else { return Ok(Wrote::Nothing) };
+        let mut slices = [IoSlice::new(&[]); GATHER];
+        let mut count = 0;
+        for (slice, (frame, _)) in slices.iter_mut().zip(&outbox.frames) {
+            *slice = IoSlice::new(frame);
+            count += 1;
+        }
+        let slices = &slices[..count];
+        let wanted = slices.iter().map(|slice| slice.len()).sum();
+        let bytes = self.socket.write_vectored(slices)?;
+        outbox.bytes -= bytes;
+        let mut left = bytes;
+        while let Some((frame, kind)) = outbox.frames.front_mut() {
+            if left < frame.len() {
+                if left > 0 {
+                    frame.advance(left);
+                    // It has been begun: it may not be dropped.
+                    *kind = Kind::Control;
+                }
+                break;
+            }
+            left -= frame.len();
+            outbox.frames.pop_front();
+        }
+        if outbox.frames.is_empty() {
+            self.outbox = None;
+        }
+        Ok(Wrote::of(bytes, wanted))
+    }
+
+    fn write_log(&mut self, log: &Log, written: &mut Written) -> io::Result<Wrote> {
+        let Some(subscription) = &mut self.subscription else { return Ok(Wrote::Nothing) };
+        let Subscription { next, offset, .. } = subscription;
+        if *next < log.base() {
+            return Ok(Wrote::Fell);
+        }
+        let Some(first) = log.get(*next) else { return Ok(Wrote::Nothing) };
+        // Nearly always there is one frame, and a plain send is the cheapest call there is.
+        let (bytes, wanted) = if *next + 1 == log.next_index() {
+            let rest = &first.frame[*offset..];
+            (self.socket.write(rest)?, rest.len())
+        } else {
+            let mut slices = [IoSlice::new(&[]); GATHER];
+            let (mut count, mut wanted) = (0, 0);
+            for (slice, entry) in slices.iter_mut().zip(log.from(*next)) {
+                let rest = if count == 0 { &entry.frame[*offset..] } else { &entry.frame };
+                *slice = IoSlice::new(rest);
+                count += 1;
+                wanted += rest.len();
+                if wanted >= WRITE_BUDGET {
+                    break;
+                }
+            }
+            (self.socket.write_vectored(&slices[..count])?, wanted)
+        };
+        let mut left = bytes + *offset;
+        while let Some(entry) = log.get(*next) {
+            if left < entry.frame.len() {
+                break;
+            }
+            left -= entry.frame.len();
+            *next += 1;
+            written.batches += 1;
+        }
+        *offset = left;
+        Ok(Wrote::of(bytes, wanted))
+    }
+
+    /// Tells the kernel to take whatever its memory holds, not only what it may soon send: for the last words to a client that lags.
+    pub(super) fn lift_send_limit(&self) {
+        // Where it fails, less is told to a client that does not listen.
+        let _unlimited = SockRef::from(&self.socket).set_tcp_notsent_lowat(u32::MAX);
+    }
+
+    /// Has the kernel drop what it still holds, and reset the connection, when the socket is closed.
+    pub(super) fn reset_on_close(&self) {
+        // Where it fails, the kernel keeps the rest for TCP_USER_TIMEOUT.
+        let _reset = SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+/// What one call wrote.
+enum Wrote {
+    /// There was nothing to write.
+    Nothing,
+    /// The position is no longer in the log.
+    Fell,
+    /// All that was handed over.
+    All(usize),
+    /// A part: the socket is full.
+    Some(usize),
+}
+
+impl Wrote {
+    fn of(bytes: usize, wanted: usize) -> Self {
+        if bytes == wanted { Self::All(bytes) } else { Self::Some(bytes) }
+    }
+}

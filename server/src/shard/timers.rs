@@ -1,0 +1,112 @@
+//! What is due on a connection, and when to look. Source: docs/PROTOCOL.md, "Heartbeats" and "Slow clients".
+
+use tickwire_proto::encode::FrameMessage as _;
+use tickwire_proto::message::{ErrorCode, Heartbeat};
+
+use super::Shard;
+use super::connection::{Connection, Kind};
+use super::session::{Refusal, Session};
+use super::wheel::{Timer, Wheel};
+use crate::close::CloseReason;
+use crate::config::{Config, HEARTBEAT_GRACE};
+use crate::metrics::AuthFailure;
+
+/// When the things that may happen to a connection by themselves are due; in milliseconds of the shard's clock.
+struct Deadlines {
+    /// AUTH must have come.
+    auth: Option<u64>,
+    /// A frame must have come.
+    silence: u64,
+    /// The socket must have taken something.
+    write: Option<u64>,
+    /// A HEARTBEAT is sent.
+    heartbeat: Option<u64>,
+}
+
+impl Deadlines {
+    fn of(connection: &Connection, config: &Config) -> Self {
+        let ms = |duration: std::time::Duration| duration.as_millis() as u64;
+        let authenticated = connection.session == Session::Authenticated;
+        let protocol = &config.protocol;
+        Self {
+            auth: (!authenticated).then(|| connection.received + ms(protocol.auth_deadline)),
+            silence: connection.received + ms(protocol.heartbeat_timeout + HEARTBEAT_GRACE),
+            write: connection.blocked.map(|since| since + ms(config.limits.write_deadline)),
+            heartbeat: (authenticated && connection.blocked.is_none())
+                .then(|| connection.sent + ms(protocol.heartbeat_interval)),
+        }
+    }
+
+    fn earliest(connection: &Connection, config: &Config) -> u64 {
+        if let Some((_, until)) = connection.lingering {
+            return until;
+        }
+        let Self { auth, silence, write, heartbeat } = Self::of(connection, config);
+        let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip);
+        let others = [auth, write, heartbeat, connection.drain_at, skip.map(|skip| skip.until)];
+        others.into_iter().flatten().fold(silence, u64::min)
+    }
+}
+
+impl Shard {
+    /// Sees to it that the connection is looked at when its earliest deadline comes. To be called when one has moved forward; one that
+    /// has moved back is found out when it comes.
+    pub(super) fn arm(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let due = Wheel::tick(Deadlines::earliest(connection, &self.shared.config));
+        if due < connection.armed {
+            connection.armed = due;
+            self.wheel.insert(Timer { key, generation: connection.generation, due });
+        }
+    }
+
+    pub(super) fn expire_timers(&mut self) {
+        let mut due = Vec::new();
+        self.wheel.expire(self.now, &mut due);
+        for timer in due {
+            let Some(connection) = self.connections.get_mut(timer.key) else { continue };
+            if connection.generation != timer.generation || connection.armed != timer.due {
+                continue;
+            }
+            connection.armed = u64::MAX;
+            self.on_deadline(timer.key);
+            self.arm(timer.key);
+        }
+    }
+
+    fn on_deadline(&mut self, key: usize) {
+        let (now, connection) = (self.now, &self.connections[key]);
+        let passed = |deadline: Option<u64>| deadline.is_some_and(|deadline| now >= deadline);
+        if let Some((reason, until)) = connection.lingering {
+            if now >= until {
+                self.close(key, reason);
+            }
+            return;
+        }
+        let config = &self.shared.config;
+        let Deadlines { auth, silence, write, heartbeat } = Deadlines::of(connection, config);
+        let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip);
+        if passed(auth) {
+            self.metrics.auth_failed(AuthFailure::Timeout);
+            let message = format!("no AUTH within {}", shown(config.protocol.auth_deadline));
+            self.refuse(key, Refusal::new(ErrorCode::AuthTimeout, message));
+        } else if passed(Some(silence)) {
+            let timeout = config.protocol.heartbeat_timeout + HEARTBEAT_GRACE;
+            let message = format!("no frame from the client for {}", shown(timeout));
+            self.refuse(key, Refusal::new(ErrorCode::HeartbeatTimeout, message));
+        } else if passed(write) {
+            self.slow_consumer(key, "took nothing for WRITE_DEADLINE_MS");
+        } else if passed(connection.drain_at) {
+            self.finish(key, CloseReason::Drained);
+        } else if passed(skip.map(|skip| skip.until)) {
+            self.give_up_skip(key);
+        } else if passed(heartbeat) {
+            self.enqueue(key, Heartbeat {}.to_frame(), Kind::Control);
+            self.write(key);
+        }
+    }
+}
+
+fn shown(duration: std::time::Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
