@@ -311,10 +311,10 @@ impl Server {
         self.metrics.draining.set(1);
         tokio::select! {
             () = sleep(drain.delay) => {}
-            _ = self.stop.1.recv() => return {
+            _ = self.stop.1.recv() => {
                 self.cut_short();
-                Ok(())
-            },
+                return Ok(());
+            }
             failed = first_failure(&mut self.threads) => return Err(failed),
         }
         tracing::info!(
@@ -328,10 +328,10 @@ impl Server {
             () = sleep(drain.timeout) => {
                 tracing::warn!(clients = self.metrics.active_connections(), "DRAIN_TIMEOUT is over; closing the clients that are left");
             }
-            _ = self.stop.1.recv() => return {
+            _ = self.stop.1.recv() => {
                 self.cut_short();
-                Ok(())
-            },
+                return Ok(());
+            }
         }
         Ok(())
     }

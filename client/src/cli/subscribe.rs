@@ -1,0 +1,174 @@
+//! `tickwire subscribe`: ticks as lines on standard output, everything else on standard error.
+
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Write};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tickwire_client::{Error, Event, Request, Subscription};
+use tokio::time::{Instant, sleep_until};
+
+use super::line::{Lines, json};
+use super::{ServerArgs, StreamArgs, chain, duration};
+
+/// Print ticks, a line each, until --count, --for or Ctrl-C.
+///
+/// Ticks go to standard output, everything else to standard error. A lost connection is taken up where it was lost. Ends with status
+/// 1 where the server refuses, and where it broke the numbering of its batches.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    stream: StreamArgs,
+    /// One JSON object per line; prices and volumes in 1e-9 units.
+    #[arg(long)]
+    json: bool,
+    /// End after so many ticks.
+    #[arg(long, value_name = "TICKS")]
+    count: Option<u64>,
+    /// End after so long, such as 10s.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    period: Option<Duration>,
+    /// Start after this sequence of the server's log, as far as it is kept; 0: with its very first tick.
+    #[arg(long, value_name = "SEQUENCE")]
+    after: Option<u64>,
+    /// Keep trying where the first connection fails.
+    #[arg(long)]
+    wait: bool,
+    /// Print nothing but ticks and errors.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Answers whether all went well.
+pub(crate) fn run(args: Args) -> Result<bool> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(subscribe(args))
+}
+
+/// What has been seen, for the line at the end.
+#[derive(Debug, Default)]
+struct Seen {
+    ticks: u64,
+    batches: u64,
+    range: Option<(u64, u64)>,
+    connections: u64,
+    broken: u64,
+}
+
+async fn subscribe(args: Args) -> Result<bool> {
+    let mut request = Request::new(args.stream.mode.into()).symbols(args.stream.symbols.clone());
+    if let Some(after) = args.after {
+        request = request.resume(0, after);
+    }
+    let mut subscription = args.server.clone().client()?.subscribe(request);
+    let end = args.period.map(|period| Instant::now() + period);
+    let mut printer = Printer::new(&args);
+    let mut seen = Seen::default();
+    loop {
+        let event = tokio::select! {
+            event = subscription.next() => event,
+            () = async { match end { Some(end) => sleep_until(end).await, None => std::future::pending().await } } => break,
+            _ = tokio::signal::ctrl_c() => break,
+        };
+        match printer.take(event, &mut seen, &args) {
+            Ok(true) => {}
+            Ok(false) => break,
+            // The reader has seen enough: `tickwire subscribe | head`.
+            Err(error) if is_broken_pipe(&error) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        flush_when_idle(&mut printer, &mut subscription)?;
+    }
+    printer
+        .out
+        .flush()
+        .or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
+    if !args.quiet {
+        let Seen { ticks, batches, range, connections, broken } = &seen;
+        let range =
+            range.map_or("no sequences".into(), |(first, last)| format!("sequences {first} to {last}"));
+        eprintln!(
+            "{ticks} ticks in {batches} batches, {range}, {connections} connections, {broken} discontinuities"
+        );
+    }
+    Ok(seen.broken == 0)
+}
+
+/// Lines are gathered while more is there at once, and written when there is not.
+fn flush_when_idle(printer: &mut Printer, subscription: &mut Subscription) -> Result<()> {
+    if subscription.is_idle() {
+        match printer.out.flush() {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+struct Printer {
+    out: BufWriter<io::Stdout>,
+    lines: Lines,
+    started: bool,
+}
+
+impl Printer {
+    fn new(args: &Args) -> Self {
+        let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let lines = Lines::new(args.stream.mode.into(), color);
+        Self { out: BufWriter::new(io::stdout()), lines, started: false }
+    }
+
+    /// Prints an event. Answers whether to go on.
+    fn take(&mut self, event: Result<Event, Error>, seen: &mut Seen, args: &Args) -> Result<bool> {
+        let say = |text: String| {
+            if !args.quiet {
+                eprintln!("{text}");
+            }
+        };
+        match event {
+            Ok(Event::Batch(batch)) => {
+                seen.batches += 1;
+                let first = seen.range.map_or(batch.first_sequence, |(first, _)| first);
+                seen.range = Some((first, batch.last_sequence));
+                for tick in &batch.ticks().context("the server sent a batch whose ticks do not parse")? {
+                    if args.json {
+                        writeln!(self.out, "{}", json(tick))?;
+                    } else {
+                        if !self.started && !args.quiet {
+                            writeln!(self.out, "{}", self.lines.header())?;
+                        }
+                        writeln!(self.out, "{}", self.lines.line(tick))?;
+                    }
+                    self.started = true;
+                    seen.ticks += 1;
+                    if args.count.is_some_and(|count| seen.ticks >= count) {
+                        return Ok(false);
+                    }
+                }
+            }
+            Ok(Event::Connected { address, first }) => {
+                seen.connections += 1;
+                say(format!("connected to {address}; what follows starts at sequence {first}"));
+            }
+            Ok(Event::Disconnected { error, retry_in }) => {
+                if seen.connections == 0 && !args.wait {
+                    bail!("{}; is a server running there? --wait keeps trying", chain(&error));
+                }
+                say(format!("{}; trying again in {retry_in:.1?}", chain(&error)));
+            }
+            Ok(Event::Draining { leave_in }) => {
+                say(format!("the server is about to leave; moving to another in {leave_in:.1?}"));
+            }
+            Err(error) if error.is_final() => bail!("{}", chain(&error)),
+            Err(error) => {
+                seen.broken += u64::from(matches!(error, Error::Discontinuity(_)));
+                eprintln!("tickwire: {}", chain(&error));
+            }
+        }
+        Ok(true)
+    }
+}

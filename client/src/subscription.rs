@@ -1,0 +1,318 @@
+//! A subscription that outlives its connections: it resumes where it was, and tells what it could not.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tickwire_proto::message::ErrorCode;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+use crate::backoff::Backoff;
+use crate::batch::Batch;
+use crate::client::{Client, Request};
+use crate::continuity::Continuity;
+use crate::error::{Error, LinkError, ServerError};
+use crate::link::{Incoming, Link, Opening};
+
+/// How many events wait for a caller that is busy; then reading stops, and the server sees a slow consumer.
+const EVENTS: usize = 64;
+
+/// What happens to a subscription.
+#[derive(Debug)]
+pub enum Event {
+    /// A batch that continues the one before. Batches whose range is empty are not handed on.
+    Batch(Batch),
+    /// A connection took the stream up.
+    Connected {
+        /// Where to.
+        address: String,
+        /// The first sequence that follows.
+        first: u64,
+    },
+    /// The connection was lost, or there was none.
+    Disconnected {
+        /// Why.
+        error: LinkError,
+        /// When the next one is tried.
+        retry_in: Duration,
+    },
+    /// The server is about to leave. Nothing is lost: the stream is taken up elsewhere first.
+    Draining {
+        /// When.
+        leave_in: Duration,
+    },
+}
+
+/// A stream of batches, each of which is proven to continue the one before.
+#[derive(Debug)]
+pub struct Subscription {
+    events: mpsc::Receiver<Result<Event, Error>>,
+    task: JoinHandle<()>,
+}
+
+impl Subscription {
+    pub(crate) fn start(client: Client, request: Request) -> Self {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let continuity = Continuity::after(request.resume);
+        let backoff = Backoff::new(client.timing.min_backoff, client.timing.max_backoff);
+        let follower = Follower { client, request, continuity, backoff, events: sender, next_address: 0 };
+        Self { events, task: tokio::spawn(follower.run()) }
+    }
+
+    /// Waits for what happens next.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; unless [`is_final`](Error::is_final), the subscription goes on.
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        self.events.recv().await.unwrap_or(Err(Error::Gone))
+    }
+
+    /// Whether [`next`](Self::next) would have to wait.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Waits for the next batch, whatever happens in between.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub async fn next_batch(&mut self) -> Result<Batch, Error> {
+        loop {
+            if let Event::Batch(batch) = self.next().await? {
+                return Ok(batch);
+            }
+        }
+    }
+}
+
+impl futures_core::Stream for Subscription {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.poll_recv(context)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The caller has dropped the subscription.
+struct CallerGone;
+
+/// The task behind a subscription.
+struct Follower {
+    client: Client,
+    request: Request,
+    continuity: Continuity,
+    backoff: Backoff,
+    events: mpsc::Sender<Result<Event, Error>>,
+    /// Which of the addresses is tried next.
+    next_address: usize,
+}
+
+/// Why reading from a link ended.
+enum Left {
+    /// It failed.
+    Failed(LinkError),
+    /// It broke the numbering, which has been told.
+    Broken,
+    /// Its server drains, and another link has been subscribed.
+    Moved(Box<Link>, Opening),
+}
+
+/// A connection that is being made.
+type Connecting = Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send>>;
+
+impl Follower {
+    async fn run(mut self) {
+        // Ending because nobody listens needs no words.
+        let _gone = self.follow().await;
+    }
+
+    async fn follow(&mut self) -> Result<(), CallerGone> {
+        loop {
+            let mut left = match self.open().await {
+                Ok((link, opening)) => Left::Moved(Box::new(link), opening),
+                Err(error) => Left::Failed(error),
+            };
+            while let Left::Moved(link, opening) = left {
+                left = self.take_up(*link, opening).await?;
+            }
+            if let Left::Failed(error) = left {
+                if error.is_final() {
+                    return self.tell(Err(Error::Ended(error))).await;
+                }
+                let retry_in = error.retry_after().unwrap_or_else(|| self.backoff.wait());
+                self.tell(Ok(Event::Disconnected { error, retry_in })).await?;
+                tokio::time::sleep(retry_in).await;
+            }
+        }
+    }
+
+    /// Connects to the next address in turn, and subscribes after the position that has been reached.
+    async fn open(&mut self) -> Result<(Link, Opening), LinkError> {
+        let mut link = self.connect().await?;
+        let opening = link.subscribe(&self.request.message(self.continuity.position())).await?;
+        Ok((link, opening))
+    }
+
+    /// A connection to the next address in turn, owing nothing to `self`.
+    fn connect(&mut self) -> Connecting {
+        let Client { addresses, credentials, source, timing } = self.client.clone();
+        let address = addresses[self.next_address % addresses.len()].clone();
+        self.next_address += 1;
+        Box::pin(async move { Link::connect(&address, source, &credentials, timing.answer).await })
+    }
+
+    /// Proves that a link starts where the one before ended, and hands its batches on.
+    async fn take_up(&mut self, link: Link, opening: Opening) -> Result<Left, CallerGone> {
+        let Opening { epoch, first, unavailable, draining } = opening;
+        if let Some(reason) = unavailable {
+            let after_sequence = self.continuity.position().map_or(0, |position| position.after_sequence);
+            self.continuity.forget();
+            self.tell(Err(Error::Lost { after_sequence, reason })).await?;
+        }
+        if let Err(broken) = self.continuity.check(epoch, first, first - 1) {
+            self.tell(Err(broken.into())).await?;
+            tokio::time::sleep(self.backoff.wait()).await;
+            return Ok(Left::Broken);
+        }
+        self.backoff.reset();
+        let address = link.address().to_owned();
+        self.tell(Ok(Event::Connected { address, first })).await?;
+        self.read(link, draining).await
+    }
+
+    /// Hands a link's batches on until it ends; where its server drains, until another has been subscribed.
+    async fn read(&mut self, mut link: Link, draining: Option<ServerError>) -> Result<Left, CallerGone> {
+        let timing = self.client.timing;
+        let mut heartbeat = interval_at(Instant::now() + timing.heartbeat, timing.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        let mut leave_at: Option<Instant> = None;
+        if let Some(notice) = draining {
+            leave_at = self.announce(&notice).await?;
+        }
+        let mut successor: Option<Connecting> = None;
+        loop {
+            // Each branch may be dropped when another comes: frames in part are kept by the link, and the interval, the deadlines and the
+            // successor by their owners outside.
+            let incoming = tokio::select! {
+                incoming = link.next() => incoming,
+                _ = heartbeat.tick() => {
+                    if let Err(error) = link.heartbeat().await {
+                        return Ok(Left::Failed(error));
+                    }
+                    continue;
+                }
+                () = sleep_until(heard + timing.silence) => {
+                    let address = link.address().to_owned();
+                    return Ok(Left::Failed(LinkError::Timeout { what: "frame", address, within: timing.silence }));
+                }
+                () = wait_for(leave_at) => {
+                    leave_at = None;
+                    successor = Some(self.connect());
+                    continue;
+                }
+                connected = established(&mut successor) => {
+                    successor = None;
+                    match self.succeed(connected).await {
+                        Some((next, opening)) => return Ok(Left::Moved(Box::new(next), opening)),
+                        // There may be no other server yet; this one is still there.
+                        None => leave_at = Some(Instant::now() + self.backoff.wait()),
+                    }
+                    continue;
+                }
+            };
+            heard = Instant::now();
+            match incoming {
+                Ok(Incoming::Heartbeat) => {}
+                Ok(Incoming::Batch(batch)) => {
+                    if let Err(broken) = self.continuity.check_batch(&batch) {
+                        self.tell(Err(broken.into())).await?;
+                        tokio::time::sleep(self.backoff.wait()).await;
+                        return Ok(Left::Broken);
+                    }
+                    if batch.last_sequence >= batch.first_sequence
+                        && let Some(error) = self.hand_on(batch, &mut link, &mut heartbeat).await?
+                    {
+                        return Ok(Left::Failed(error));
+                    }
+                }
+                Ok(Incoming::Notice(notice)) if notice.code() == Some(ErrorCode::Draining) => {
+                    leave_at = self.announce(&notice).await?;
+                }
+                Ok(Incoming::Notice(notice)) => return Ok(Left::Failed(notice.into())),
+                Err(error) => return Ok(Left::Failed(error)),
+            }
+        }
+    }
+
+    /// Subscribes on the link that is to follow one whose server drains; nothing is read from that one any more, so that the new one takes up
+    /// right after what has been handed on. One that cannot do so is no successor while the old one lives.
+    async fn succeed(&mut self, connected: Result<Link, LinkError>) -> Option<(Link, Opening)> {
+        let mut link = connected.ok()?;
+        let opening = link.subscribe(&self.request.message(self.continuity.position())).await.ok()?;
+        opening.unavailable.is_none().then_some((link, opening))
+    }
+
+    /// Hands a batch on; while the caller is busy, the server still gets its heartbeats.
+    async fn hand_on(
+        &mut self,
+        batch: Batch,
+        link: &mut Link,
+        heartbeat: &mut Interval,
+    ) -> Result<Option<LinkError>, CallerGone> {
+        loop {
+            // There is no other sender whose turn could come when the wait for room is begun anew.
+            tokio::select! {
+                room = self.events.reserve() => {
+                    room.map_err(|_| CallerGone)?.send(Ok(Event::Batch(batch)));
+                    return Ok(None);
+                }
+                _ = heartbeat.tick() => if let Err(error) = link.heartbeat().await {
+                    return Ok(Some(error));
+                }
+            }
+        }
+    }
+
+    /// Tells that the server is about to leave, and when to.
+    async fn announce(&mut self, notice: &ServerError) -> Result<Option<Instant>, CallerGone> {
+        let leave_in = notice.retry_after.unwrap_or_default();
+        self.tell(Ok(Event::Draining { leave_in })).await?;
+        Ok(Some(Instant::now() + leave_in))
+    }
+
+    async fn tell(&self, event: Result<Event, Error>) -> Result<(), CallerGone> {
+        self.events.send(event).await.map_err(|_| CallerGone)
+    }
+}
+
+/// Waits for the connection that is being made, or for ever where none is.
+async fn established(connecting: &mut Option<Connecting>) -> Result<Link, LinkError> {
+    match connecting {
+        Some(connecting) => connecting.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the moment, or for ever where there is none.
+async fn wait_for(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
