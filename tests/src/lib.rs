@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The harness: servers within the test's process, and clients that speak raw bytes.
+//!
+//! Waits are on conditions, with a limit that is far beyond what they take; a test that reaches it fails with what it waited for.
+
+pub mod metrics;
+pub mod raw;
+pub mod server;
+pub mod witness;
+
+use std::time::{Duration, Instant};
+
+pub use raw::Raw;
+pub use server::{PASSWORD, TestServer, USER};
+pub use witness::Witness;
+
+/// How long a condition may take to come true: these machines are slow, and shared.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until the condition holds.
+///
+/// # Panics
+///
+/// Where it does not within [`PATIENCE`].
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "still not so after {PATIENCE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,4 @@
+//! Many clients, many cuts, servers that leave.
+
+mod drain;
+mod resume;

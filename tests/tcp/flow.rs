@@ -1,0 +1,111 @@
+//! Clients that do not keep up.
+
+use std::io::Read;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tickwire_proto::message::{ErrorCode, Mode};
+use tickwire_tests::raw::{auth, subscribe};
+use tickwire_tests::{PATIENCE, Raw, TestServer, Witness, eventually};
+
+/// A feed whose TICK stream fills any socket within a second or so: 200,000 trades of 60 bytes.
+const FLOOD: [&str; 2] = ["--feed-rate", "200000"];
+
+/// A client with the smallest receive buffer the kernel gives, subscribed to the flood.
+fn slow_client(server: &TestServer) -> Raw {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.addr.into()).unwrap();
+    let mut stream: std::net::TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::io::Write::write_all(&mut stream, &[auth(), subscribe(Mode::Tick, None)].concat()).unwrap();
+    Raw::over(stream)
+}
+
+#[test]
+fn a_reader_that_stops_is_closed_within_the_write_deadline_and_told_why_once_it_reads_again() {
+    let server = TestServer::start(&[&FLOOD[..], &["--write-deadline-ms", "500"]].concat());
+    let mut slow = slow_client(&server);
+    eventually("it is closed", || server.closed("slow_consumer") >= 1.0);
+    eventually("nothing of it is left", || server.connections() == 0);
+    assert_eq!(server.metric("tickwire_cursors_lagging{shard=\"0\"}"), 0.0);
+    assert_eq!(server.metric("tickwire_cursors_lagging{shard=\"1\"}"), 0.0);
+    // Whole frames, then the reason, then the end.
+    slow.expect_refusal(ErrorCode::SlowConsumer);
+}
+
+#[test]
+fn a_reader_of_a_byte_a_second_is_closed_with_the_deadline_too() {
+    let server = TestServer::start(&[&FLOOD[..], &["--write-deadline-ms", "500"]].concat());
+    let mut slow = slow_client(&server);
+    let mut bytes = 0;
+    while server.closed("slow_consumer") < 1.0 {
+        // The pace of the reader is what is tested; nothing waits for this.
+        std::thread::park_timeout(Duration::from_millis(100));
+        bytes += slow.stream.read(&mut [0]).unwrap();
+    }
+    assert!(bytes < 1000, "{bytes} bytes were read before it was closed");
+}
+
+#[test]
+fn a_reader_that_lags_by_more_than_the_write_queue_is_closed_before_the_deadline() {
+    let flags = ["--write-deadline-ms", "3600000", "--write-queue-limit", "256KB", "--feed-rate", "200000"];
+    let server = TestServer::start(&flags);
+    let mut slow = slow_client(&server);
+    eventually("it is closed", || server.closed("slow_consumer") >= 1.0);
+    assert!(slow.expect_refusal(ErrorCode::SlowConsumer).message.contains("WRITE_QUEUE_LIMIT"));
+}
+
+#[test]
+fn a_reader_that_falls_out_of_the_ring_while_it_catches_up_is_closed() {
+    // While a resumed subscription catches up, the write queue's limit does not hold; the ring's does.
+    let flags = [
+        "--write-deadline-ms",
+        "3600000",
+        "--ring-size",
+        "4MB",
+        "--write-queue-limit",
+        "4MB",
+        "--feed-rate",
+        "200000",
+    ];
+    let server = TestServer::start(&flags);
+    let (mut live, first) = Raw::subscribed(server.addr, Mode::Tick);
+    live.batch();
+    let mut slow = slow_client(&server);
+    let resume = Some(tickwire_proto::message::Resume { epoch: 0, after_sequence: first });
+    slow.send(&subscribe(Mode::Tick, resume));
+    drop(live);
+    eventually("it is closed", || server.closed("slow_consumer") >= 1.0);
+}
+
+#[test]
+fn stopped_readers_do_not_disturb_the_others() {
+    let server = TestServer::start(&["--feed-rate", "20000", "--write-deadline-ms", "1000"]);
+    let mut witness = Witness::start(&server);
+    let stopped: Vec<_> = (0..20).map(|_| slow_client(&server)).collect();
+    eventually("all of them are closed", || server.closed("slow_consumer") >= 20.0);
+    witness.assert_undisturbed();
+    drop(stopped);
+}
+
+#[test]
+fn a_client_that_asks_and_never_reads_takes_bounded_memory() {
+    let server = TestServer::start(&["--feed-rate", "1"]);
+    let mut slow = slow_client(&server);
+    // Each of these is answered by an ERROR; 200,000 of them would be 16 MB.
+    let bad = tickwire_proto::encode::FrameMessage::to_frame(&tickwire_proto::message::Subscribe {
+        mode: 9,
+        resume: None,
+        symbols: vec![],
+    });
+    let flood = bad.repeat(1000);
+    slow.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    for _ in 0..200 {
+        slow.try_send(&flood);
+        if server.closed("slow_consumer") >= 1.0 {
+            break;
+        }
+    }
+    eventually("it is closed", || server.closed("slow_consumer") >= 1.0);
+}

@@ -1,0 +1,11 @@
+//! Raw bytes against a server over real sockets: what a client may do wrong, and what it gets.
+
+mod admin;
+mod auth;
+mod flow;
+mod frames;
+mod heartbeat;
+mod limits;
+mod python;
+mod replay;
+mod subscribe;
