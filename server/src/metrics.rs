@@ -267,6 +267,12 @@ impl Metrics {
         self.active_connections.get()
     }
 
+    /// Connections closed for this reason so far.
+    #[must_use]
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed.with_label_values(&[reason.label()]).get()
+    }
+
     /// All of it in Prometheus' text format, version 0.0.4.
     ///
     /// # Errors

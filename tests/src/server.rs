@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
 use tickwire_client::{Client, Credentials};
+use tickwire_server::close::CloseReason;
 use tickwire_server::config::Config;
 use tickwire_server::logs::LogControl;
 use tickwire_server::metrics::Metrics;
@@ -44,6 +45,8 @@ impl TestServer {
     /// Where it does not start.
     #[must_use]
     pub fn start_on(listen: &str, flags: &[&str]) -> Self {
+        // Tests hold both ends of thousands of connections.
+        let _limit = tickwire_server::file_limit::raise();
         let (tell, told) = std::sync::mpsc::channel();
         let mut all = vec!["tickwire-server", "--listen-addr", listen, "--admin-addr", "127.0.0.1:0"];
         all.extend([
@@ -57,11 +60,7 @@ impl TestServer {
             "60s",
         ]);
         all.extend(["--drain-delay", "0s"]);
-        // A flag that a test gives as well replaces the one above.
-        let given = |flag: &&str| flag.starts_with("--") && flags.contains(flag);
-        while let Some(at) = all.iter().position(given) {
-            all.drain(at..at + 2);
-        }
+        // The last of several wins.
         all.extend(flags);
         let config = Config::from_flags(all).expect("the test's flags are right");
         let thread = std::thread::spawn(move || {
@@ -116,10 +115,15 @@ impl TestServer {
         crate::metrics::value(self.admin, series)
     }
 
-    /// Connections closed for this reason.
+    /// Connections closed for the reason of this label; also after the server's end.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such reason.
     #[must_use]
-    pub fn closed(&self, reason: &str) -> f64 {
-        self.metric(&format!("tickwire_connections_closed_total{{reason=\"{reason}\"}}"))
+    pub fn closed(&self, label: &str) -> u64 {
+        let reason = CloseReason::all().find(|reason| reason.label() == label);
+        self.metrics.closed(reason.unwrap_or_else(|| panic!("no reason is labelled {label}")))
     }
 }
 

@@ -26,7 +26,7 @@ fn slow_client(server: &TestServer) -> Raw {
 fn a_reader_that_stops_is_closed_within_the_write_deadline_and_told_why_once_it_reads_again() {
     let server = TestServer::start(&[&FLOOD[..], &["--write-deadline-ms", "500"]].concat());
     let mut slow = slow_client(&server);
-    eventually("it is closed", || server.closed("slow_consumer") >= 1.0);
+    eventually("it is closed", || server.closed("slow_consumer") >= 1);
     eventually("nothing of it is left", || server.connections() == 0);
     assert_eq!(server.metric("tickwire_cursors_lagging{shard=\"0\"}"), 0.0);
     assert_eq!(server.metric("tickwire_cursors_lagging{shard=\"1\"}"), 0.0);
@@ -39,7 +39,7 @@ fn a_reader_of_a_byte_a_second_is_closed_with_the_deadline_too() {
     let server = TestServer::start(&[&FLOOD[..], &["--write-deadline-ms", "500"]].concat());
     let mut slow = slow_client(&server);
     let mut bytes = 0;
-    while server.closed("slow_consumer") < 1.0 {
+    while server.closed("slow_consumer") < 1 {
         // The pace of the reader is what is tested; nothing waits for this.
         std::thread::park_timeout(Duration::from_millis(100));
         bytes += slow.stream.read(&mut [0]).unwrap();
@@ -52,7 +52,7 @@ fn a_reader_that_lags_by_more_than_the_write_queue_is_closed_before_the_deadline
     let flags = ["--write-deadline-ms", "3600000", "--write-queue-limit", "256KB", "--feed-rate", "200000"];
     let server = TestServer::start(&flags);
     let mut slow = slow_client(&server);
-    eventually("it is closed", || server.closed("slow_consumer") >= 1.0);
+    eventually("it is closed", || server.closed("slow_consumer") >= 1);
     assert!(slow.expect_refusal(ErrorCode::SlowConsumer).message.contains("WRITE_QUEUE_LIMIT"));
 }
 
@@ -76,7 +76,7 @@ fn a_reader_that_falls_out_of_the_ring_while_it_catches_up_is_closed() {
     let resume = Some(tickwire_proto::message::Resume { epoch: 0, after_sequence: first });
     slow.send(&subscribe(Mode::Tick, resume));
     drop(live);
-    eventually("it is closed", || server.closed("slow_consumer") >= 1.0);
+    eventually("it is closed", || server.closed("slow_consumer") >= 1);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn stopped_readers_do_not_disturb_the_others() {
     let server = TestServer::start(&["--feed-rate", "20000", "--write-deadline-ms", "1000"]);
     let mut witness = Witness::start(&server);
     let stopped: Vec<_> = (0..20).map(|_| slow_client(&server)).collect();
-    eventually("all of them are closed", || server.closed("slow_consumer") >= 20.0);
+    eventually("all of them are closed", || server.closed("slow_consumer") >= 20);
     witness.assert_undisturbed();
     drop(stopped);
 }
@@ -103,9 +103,9 @@ fn a_client_that_asks_and_never_reads_takes_bounded_memory() {
     slow.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
     for _ in 0..200 {
         slow.try_send(&flood);
-        if server.closed("slow_consumer") >= 1.0 {
+        if server.closed("slow_consumer") >= 1 {
             break;
         }
     }
-    eventually("it is closed", || server.closed("slow_consumer") >= 1.0);
+    eventually("it is closed", || server.closed("slow_consumer") >= 1);
 }

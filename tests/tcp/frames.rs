@@ -19,7 +19,7 @@ fn refused(bytes: &[u8], code: ErrorCode, reason: &str) {
         let error = raw.expect_refusal(code);
         assert!(!error.message.is_empty());
     }
-    tickwire_tests::eventually("both are counted", || server.closed(reason) >= 2.0);
+    tickwire_tests::eventually("both are counted", || server.closed(reason) >= 2);
     witness.assert_undisturbed();
 }
 

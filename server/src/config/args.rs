@@ -17,11 +17,11 @@ use crate::logs::{LogFilter, LogFormat};
 
 /// Pushes ticks over TCP to long-lived clients.
 ///
-/// Every flag is also an environment variable; a flag wins. Durations are written like 15s or 500ms, sizes like 64KB (KB and
+/// Every flag is also an environment variable; a flag wins, and the last of several. Durations are written like 15s or 500ms, sizes like 64KB (KB and
 /// KiB are both 1024 bytes). SIGTERM and SIGINT drain and end with status 0; a second one ends at once. A setting that
 /// cannot be right ends the start with status 64 and one line that says why.
 #[derive(Debug, Parser)]
-#[command(name = "tickwire-server", version, max_term_width = 110)]
+#[command(name = "tickwire-server", version, max_term_width = 110, args_override_self = true)]
 pub struct Args {
     /// Where clients connect.
     #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:21591", help_heading = "Addresses")]
