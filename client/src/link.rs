@@ -28,6 +28,8 @@ pub struct Link {
     frames: Framed<TcpStream, FrameCodec>,
     address: String,
     answer: Duration,
+    /// The server said that it is about to leave before it was asked for anything.
+    draining: Option<ServerError>,
 }
 
 /// What a server sends.
@@ -81,13 +83,25 @@ impl Link {
     ) -> Result<Self, LinkError> {
         socket.set_nodelay(true).map_err(CodecError::Io)?;
         let frames = Framed::with_capacity(socket, FrameCodec::default(), BUFFER);
-        let mut link = Self { frames, address: address.to_owned(), answer };
+        let mut link = Self { frames, address: address.to_owned(), answer, draining: None };
         let Credentials { username, password } = credentials.clone();
         link.send(&Auth { username, password }).await?;
-        match within("answer to AUTH", address, answer, link.next()).await?? {
-            Incoming::Heartbeat => Ok(link),
-            Incoming::Notice(error) => Err(error.into()),
-            Incoming::Batch(_) => Err(LinkError::Unexpected("a DATA_BATCH before it answered AUTH".into())),
+        within("answer to AUTH", address, answer, link.answer_to_auth()).await??;
+        Ok(link)
+    }
+
+    async fn answer_to_auth(&mut self) -> Result<(), LinkError> {
+        loop {
+            match self.next().await? {
+                Incoming::Heartbeat => return Ok(()),
+                Incoming::Notice(notice) if notice.code() == Some(ErrorCode::Draining) => {
+                    self.draining = Some(notice);
+                }
+                Incoming::Notice(error) => return Err(error.into()),
+                Incoming::Batch(_) => {
+                    return Err(LinkError::Unexpected("a DATA_BATCH before it answered AUTH".into()));
+                }
+            }
         }
     }
 
@@ -115,7 +129,7 @@ impl Link {
     }
 
     async fn opening(&mut self) -> Result<Opening, LinkError> {
-        let (mut unavailable, mut draining) = (None, None);
+        let (mut unavailable, mut draining) = (None, self.draining.take());
         loop {
             match self.next().await? {
                 Incoming::Heartbeat => {}

@@ -180,9 +180,7 @@ impl Follower {
     async fn take_up(&mut self, link: Link, opening: Opening) -> Result<Left, CallerGone> {
         let Opening { epoch, first, unavailable, draining } = opening;
         if let Some(reason) = unavailable {
-            let after_sequence = self.continuity.position().map_or(0, |position| position.after_sequence);
-            self.continuity.forget();
-            self.tell(Err(Error::Lost { after_sequence, reason })).await?;
+            self.lose(reason).await?;
         }
         if let Err(broken) = self.continuity.check(epoch, first, first - 1) {
             self.tell(Err(broken.into())).await?;
@@ -250,12 +248,28 @@ impl Follower {
                     {
                         return Ok(Left::Failed(error));
                     }
+                    // The caller may have taken its time; that was not the server's silence.
+                    heard = Instant::now();
+                }
+                // It waited for the position that was asked for, in vain: a new opening follows.
+                Ok(Incoming::Notice(notice)) if notice.code() == Some(ErrorCode::ResumeUnavailable) => {
+                    self.lose(notice).await?;
                 }
                 Ok(Incoming::Notice(notice)) if notice.code() == Some(ErrorCode::Draining) => {
                     leave_at = self.announce(&notice).await?;
                 }
                 Ok(Incoming::Notice(notice)) => return Ok(Left::Failed(notice.into())),
-                Err(error) => return Ok(Left::Failed(error)),
+                Err(error) => {
+                    // The next one is nearly there: no need to begin anew.
+                    if let Some(connecting) = successor
+                        && let Ok(mut next) = connecting.await
+                        && let Ok(opening) =
+                            next.subscribe(&self.request.message(self.continuity.position())).await
+                    {
+                        return Ok(Left::Moved(Box::new(next), opening));
+                    }
+                    return Ok(Left::Failed(error));
+                }
             }
         }
     }
@@ -287,6 +301,13 @@ impl Follower {
                 }
             }
         }
+    }
+
+    /// Tells that what follows the position cannot be had, and forgets it.
+    async fn lose(&mut self, reason: ServerError) -> Result<(), CallerGone> {
+        let after_sequence = self.continuity.position().map_or(0, |position| position.after_sequence);
+        self.continuity.forget();
+        self.tell(Err(Error::Lost { after_sequence, reason })).await
     }
 
     /// Tells that the server is about to leave, and when to.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,7 @@ impl FailureLimiter {
         if self.limit == 0 {
             return None;
         }
+        let address = network(address);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = known.full_at.get(&address).or_else(|| known.full_at.get(&OVERFLOW))?;
         // The bucket is empty while it takes longer than REFILL less one failure's worth to be full.
@@ -137,6 +138,7 @@ impl FailureLimiter {
         if self.limit == 0 {
             return;
         }
+        let address = network(address);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { full_at, swept } = &mut *known;
         // Sweeping walks all of them, so not for each newcomer.
@@ -153,6 +155,14 @@ impl FailureLimiter {
 
 /// How often, at most, addresses are looked through for those that can be forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What counts as one address: IPv6 hosts have a /64 to themselves, from which to choose as they like.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+        address => address,
+    }
+}
 
 /// Stands for all addresses beyond [`MAX_ADDRESSES`]. No client has it.
 const OVERFLOW: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
@@ -188,6 +198,15 @@ mod tests {
             None,
             "one failure is forgiven after a third of the time"
         );
+    }
+
+    #[test]
+    fn an_ipv6_host_does_not_escape_by_changing_its_address_within_its_network() {
+        let limiter = FailureLimiter::new(1);
+        let (now, parse) = (Instant::now(), |text: &str| text.parse().unwrap());
+        limiter.failed(parse("2001:db8::1"), now);
+        assert!(limiter.wait(parse("2001:db8::ffff:2"), now).is_some());
+        assert_eq!(limiter.wait(parse("2001:db8:0:1::1"), now), None);
     }
 
     #[test]

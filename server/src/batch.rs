@@ -19,6 +19,10 @@ const ENVELOPE_LEN: usize = 2 + 3 * 11;
 /// Where the first tick stands in a frame: behind the header and schema_version.
 const TICKS_START: usize = HEADER_LEN + 2;
 
+/// What a batch takes in a ring beyond its frame and index, in bytes: two entries that point to them, and what the allocator and
+/// reference counting add. Frames of one tick are hardly larger.
+const OVERHEAD_COST: u64 = 256;
+
 /// Where a row stands in its batch's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowIndex {
@@ -47,7 +51,7 @@ impl Batch {
     /// What the batch takes of a ring's bound, in bytes.
     #[must_use]
     pub fn cost(&self) -> u64 {
-        (self.frame.len() + size_of_val(&*self.rows)) as u64
+        (self.frame.len() + size_of_val(&*self.rows)) as u64 + OVERHEAD_COST
     }
 
     /// The bytes of the ticks that `wanted` says yes to, by symbol, and whose sequences are greater than `after`.
@@ -71,7 +75,8 @@ pub fn assemble<'a>(epoch: u64, first: u64, last: u64, ticks: impl Iterator<Item
     uint32::encode(1, &SCHEMA_VERSION, &mut out);
     ticks.for_each(|tick| out.put_slice(tick));
     seal(epoch, first, last, start, &mut out);
-    out.freeze()
+    // It is kept for minutes: no spare capacity with it.
+    Bytes::copy_from_slice(&out)
 }
 
 /// The range behind the ticks, and the end of the frame.

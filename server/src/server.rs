@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
@@ -43,9 +44,12 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// Threads, epoll instances.
-    #[error("cannot start the shards")]
+    /// Epoll instances.
+    #[error("cannot set the shards up")]
     Shards(#[source] io::Error),
+    /// Threads.
+    #[error("cannot start the threads")]
+    Threads(#[source] io::Error),
     /// A mistake of ours.
     #[error("cannot set the metrics up")]
     Metrics(#[from] prometheus::Error),
@@ -100,6 +104,9 @@ pub struct Server {
     admin: JoinHandle<()>,
     threads: Vec<Thread>,
 }
+
+/// How long requests to the admin port that are under way at the end have for their answers.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 /// The name of the thread that is not a shard's.
 const PUBLISHER: &str = "publisher";
@@ -200,18 +207,9 @@ impl Server {
             parts.push(shard.map_err(StartError::Shards)?);
         }
 
-        // From here on there are threads; what can fail but for want of threads has not.
         let ending = CancellationToken::new();
-        let (fill, filled) = watch::channel(false);
-        let mut threads = vec![
-            spawn_publisher(&config, &identity, feed, &streams, &metrics, fill, ending.clone())
-                .map_err(StartError::Shards)?,
-        ];
-        for (number, shard) in parts.into_iter().enumerate() {
-            let thread = Thread::spawn(format!("shard-{number}"), move || shard.run());
-            threads.push(thread.map_err(StartError::Shards)?);
-        }
         let stopping = CancellationToken::new();
+        let (fill, filled) = watch::channel(false);
         let admin = Admin {
             data_addr: local_addr,
             pulses,
@@ -222,7 +220,26 @@ impl Server {
             streams: streams.clone(),
             log,
         };
-        let admin = tokio::spawn(admin.serve(admin_listener, ending.clone()));
+        // From here on something runs; where the rest does not come about, dropping the server ends it.
+        let mut server = Self {
+            admin: tokio::spawn(admin.serve(admin_listener, ending.clone())),
+            config,
+            local_addr,
+            admin_addr,
+            streams,
+            phase,
+            metrics,
+            filled,
+            stop: mpsc::unbounded_channel(),
+            stopping,
+            ending,
+            threads: Vec::with_capacity(shards + 1),
+        };
+        server.spawn_publisher(&identity, feed, fill).map_err(StartError::Threads)?;
+        for (number, shard) in parts.into_iter().enumerate() {
+            let thread = Thread::spawn(format!("shard-{number}"), move || shard.run());
+            server.threads.push(thread.map_err(StartError::Threads)?);
+        }
         tracing::info!(
             listen = %local_addr,
             admin = %admin_addr,
@@ -232,21 +249,32 @@ impl Server {
             version = env!("CARGO_PKG_VERSION"),
             "serving"
         );
-        let stop = mpsc::unbounded_channel();
-        Ok(Self {
-            config,
-            local_addr,
-            admin_addr,
-            streams,
-            phase,
-            metrics,
-            filled,
-            stop,
-            stopping,
-            ending,
-            admin,
-            threads,
-        })
+        Ok(server)
+    }
+
+    fn spawn_publisher(
+        &mut self,
+        identity: &Identity,
+        feed: impl Feed + Send + 'static,
+        fill: watch::Sender<bool>,
+    ) -> io::Result<()> {
+        let protocol = &self.config.protocol;
+        let (streams, metrics) = (self.streams.clone(), self.metrics.feed());
+        let publisher =
+            Publisher::new(identity, streams, protocol.batch_window, protocol.max_msg_size, metrics);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let end = self.ending.clone();
+        self.threads.push(Thread::spawn(PUBLISHER.into(), move || {
+            runtime.block_on(async {
+                // Ending loses what waits for its window; other servers have it under the same sequences.
+                tokio::select! {
+                    () = publisher.run(feed, fill) => end.cancelled().await,
+                    () = end.cancelled() => {}
+                }
+            });
+            Ok(())
+        })?);
+        Ok(())
     }
 
     /// Where clients connect; the port in use, where the configured one is 0.
@@ -287,17 +315,23 @@ impl Server {
     /// [`RunError`] where a part of it fails; the rest has then been ended.
     pub async fn run(mut self) -> Result<(), RunError> {
         let result = self.run_to_the_end().await;
+        self.end();
+        for thread in std::mem::take(&mut self.threads) {
+            // How it ended has been told already.
+            let _joined = thread.handle.join();
+        }
+        // Whoever is still asking has a moment; dropping the server then ends it.
+        let _answered = timeout(ADMIN_GRACE, &mut self.admin).await;
+        tracing::info!("ended");
+        result
+    }
+
+    /// Has every thread and task end.
+    fn end(&self) {
         self.stopping.cancel();
         self.phase.advance(Phase::Ending);
         self.streams.wake();
         self.ending.cancel();
-        for thread in self.threads {
-            // How it ended has been told already.
-            let _joined = thread.handle.join();
-        }
-        let _joined = self.admin.await;
-        tracing::info!("ended");
-        result
     }
 
     async fn run_to_the_end(&mut self) -> Result<(), RunError> {
@@ -344,34 +378,11 @@ impl Server {
     }
 }
 
-fn spawn_publisher(
-    config: &Config,
-    identity: &Identity,
-    feed: impl Feed + Send + 'static,
-    streams: &Arc<Streams>,
-    metrics: &Metrics,
-    fill: watch::Sender<bool>,
-    end: CancellationToken,
-) -> io::Result<Thread> {
-    let protocol = &config.protocol;
-    let publisher = Publisher::new(
-        identity,
-        streams.clone(),
-        protocol.batch_window,
-        protocol.max_msg_size,
-        metrics.feed(),
-    );
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Thread::spawn(PUBLISHER.into(), move || {
-        runtime.block_on(async {
-            // Ending loses what waits for its window; other servers have it under the same sequences.
-            tokio::select! {
-                () = publisher.run(feed, fill) => end.cancelled().await,
-                () = end.cancelled() => {}
-            }
-        });
-        Ok(())
-    })
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+        self.admin.abort();
+    }
 }
 
 /// Waits for a thread to end that should not.

@@ -38,7 +38,7 @@ use crate::stream::Streams;
 use accept::Acceptor;
 use connection::Connection;
 use topic::Topic;
-use wheel::Wheel;
+use wheel::{Timer, Wheel};
 
 /// How many socket events a turn takes. What does not fit comes with the next.
 const EVENTS_PER_TURN: usize = 1024;
@@ -46,6 +46,9 @@ const EVENTS_PER_TURN: usize = 1024;
 /// How many deliveries a turn makes before it looks at the sockets again: at 5 µs each, a heartbeat or a new client waits about a
 /// millisecond.
 const DELIVERIES_PER_TURN: usize = 256;
+
+/// How many connections that used their budget up go on in a turn.
+const PENDING_PER_TURN: usize = 64;
 
 /// The buffer that is lent to connections that have bytes.
 const READ_BUFFER: usize = 64 * 1024;
@@ -108,6 +111,9 @@ pub struct Shared {
     pub phase: Arc<PhaseCell>,
 }
 
+/// A pulse that need not beat any more: later than any other.
+const ENDED: u64 = u64::MAX;
+
 /// Tells when a shard's loop last turned.
 #[derive(Debug)]
 pub struct Pulse {
@@ -126,7 +132,12 @@ impl Pulse {
         self.last.store((now - self.start).as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// How long ago the loop last turned.
+    /// The loop has ended as it should.
+    fn end(&self) {
+        self.last.store(ENDED, Ordering::Relaxed);
+    }
+
+    /// How long ago the loop last turned; zero once it has ended as it should.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
@@ -151,8 +162,10 @@ pub struct Shard {
     /// Topics with a walk under way, in turn.
     walks: VecDeque<usize>,
     /// Connections to be read on, or written on, in the next turn.
-    pending: Vec<usize>,
+    pending: VecDeque<usize>,
     wheel: Wheel,
+    /// Timers that are due and have not been looked at.
+    due: Vec<Timer>,
     /// The zero of the milliseconds that connections count in.
     start: Instant,
     /// Now, on that scale; looked up once per turn.
@@ -217,8 +230,9 @@ impl Shard {
             topics: Slab::new(),
             by_filter: HashMap::new(),
             walks: VecDeque::new(),
-            pending: Vec::new(),
+            pending: VecDeque::new(),
             wheel: Wheel::new(),
+            due: Vec::new(),
             start: Instant::now(),
             now: 0,
             phase: Phase::Serving,
@@ -249,6 +263,7 @@ impl Shard {
             self.metrics.flush(began.elapsed());
             self.pulse.beat(began);
             if self.phase != Phase::Serving && self.connections.is_empty() {
+                self.pulse.end();
                 return Ok(());
             }
         }
@@ -261,7 +276,7 @@ impl Shard {
         for event in events {
             taken += 1;
             match event.token() {
-                LISTENER => self.acceptor.ready = true,
+                LISTENER => self.acceptor.ready = self.acceptor.listener.is_some(),
                 WAKER => {}
                 Token(key) => self.on_socket(key, event),
             }
@@ -277,6 +292,7 @@ impl Shard {
             || self.acceptor.ready
             || !self.pending.is_empty()
             || !self.walks.is_empty()
+            || !self.due.is_empty()
             || !self.to_drain.is_empty()
     }
 
@@ -296,7 +312,8 @@ impl Shard {
 
     /// Goes on with what used its budget up in the turn before.
     fn take_up_pending(&mut self) {
-        for key in std::mem::take(&mut self.pending) {
+        for _ in 0..self.pending.len().min(PENDING_PER_TURN) {
+            let Some(key) = self.pending.pop_front() else { return };
             let Some(connection) = self.connections.get_mut(key) else { continue };
             let (read, write) = (connection.read_pending, connection.write_pending);
             (connection.read_pending, connection.write_pending) = (false, false);

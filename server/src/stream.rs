@@ -92,6 +92,24 @@ struct Inner {
     views: HashMap<Filter, View>,
 }
 
+impl Inner {
+    /// The batches that a view lacks to reach back to the sequence `after`, with when they were due.
+    fn missing(&self, view: &View, after: u64) -> Option<Vec<(Batch, u64)>> {
+        let floor = view.log.floor();
+        if after >= floor {
+            return None;
+        }
+        let from = self.log.index_after(after);
+        let skip = usize::try_from(from - self.log.base()).ok()?;
+        let held = self.batches.iter().skip(skip).zip(self.log.from(from));
+        Some(
+            held.take_while(|(batch, _)| batch.last <= floor)
+                .map(|(batch, entry)| (batch.clone(), entry.due))
+                .collect(),
+        )
+    }
+}
+
 /// Where a subscription begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
@@ -164,9 +182,11 @@ impl Stream {
         let oldest = due.saturating_sub(u64::try_from(self.bounds.retention.as_nanos()).unwrap_or(u64::MAX));
         let mut inner = self.lock();
         let Inner { log, batches, complete, views } = &mut *inner;
+        // All filters together may keep as much as the stream itself.
+        let share = self.bounds.size / views.len().max(1) as u64;
         for (filter, view) in views.iter_mut() {
             view.append(filter, &batch, due, self.epoch);
-            view.log.evict(self.bounds.size, oldest);
+            view.log.evict(share, oldest);
         }
         log.push(batch.frame.clone(), batch.first, batch.last, due, batch.cost());
         batches.push_back(batch);
@@ -224,8 +244,12 @@ impl Stream {
     /// Where a subscription through `filter`, which is retained, begins that starts with what comes next.
     #[must_use]
     pub fn open_live(&self, filter: &Filter) -> Opening {
-        let inner = self.lock();
-        let log = inner.views.get(filter).map_or(&inner.log, |view| &view.log);
+        let mut inner = self.lock();
+        let Inner { log, views, .. } = &mut *inner;
+        let log = match views.get_mut(filter) {
+            Some(view) => view.catch_up(log, self.epoch),
+            None => log,
+        };
         Opening { first: log.head() + 1, index: log.next_index(), skip: false }
     }
 
@@ -239,25 +263,31 @@ impl Stream {
             return Err(Unavailable::Epoch { asked: epoch, epoch: self.epoch });
         }
         let mut inner = self.lock();
-        let Inner { log, batches, complete, views } = &mut *inner;
-        let (floor, head) = (log.floor(), log.head());
-        let after = if *complete { after.max(floor) } else { after };
+        let (floor, head) = (inner.log.floor(), inner.log.head());
+        let after = if inner.complete { after.max(floor) } else { after };
         if after < floor {
             return Err(Unavailable::Past { first: after + 1, kept: floor + 1 });
         }
-        if after > head && after - head > reachable(log) {
+        if after == u64::MAX || after > head && after - head > reachable(&inner.log) {
             return Err(Unavailable::Future { after, head });
         }
-        let log = match views.get_mut(filter) {
-            Some(view) => {
-                view.reach_back(filter, log, batches, after, self.epoch);
-                if after < view.log.floor() {
-                    return Err(Unavailable::Past { first: after + 1, kept: view.log.floor() + 1 });
-                }
-                &view.log
+        if let Some(missing) = inner.views.get(filter).and_then(|view| inner.missing(view, after)) {
+            // Gathering the past takes its time: without the lock, which the publisher waits for.
+            drop(inner);
+            let older = View::of_past(filter, &missing, self.epoch);
+            inner = self.lock();
+            if let Some(view) = inner.views.get_mut(filter) {
+                view.put_in_front(older);
             }
+        }
+        let Inner { log, views, .. } = &mut *inner;
+        let log = match views.get_mut(filter) {
+            Some(view) => view.catch_up(log, self.epoch),
             None => log,
         };
+        if after < log.floor() {
+            return Err(Unavailable::Past { first: after + 1, kept: log.floor() + 1 });
+        }
         let index = log.index_after(after);
         let starts_there = log.get(index).map_or(log.head(), |entry| entry.first - 1);
         Ok(Opening { first: after + 1, index, skip: starts_there != after })
@@ -283,12 +313,14 @@ impl Stream {
     pub fn depth(&self) -> Depth {
         let inner = self.lock();
         let bytes = inner.log.cost() + inner.views.values().map(|view| view.log.cost()).sum::<u64>();
-        let span = inner.log.back().zip(inner.log.front()).map_or(0, |(last, first)| last.due - first.due);
+        let ends = inner.log.back().zip(inner.log.front());
+        let span = ends.map_or(0, |(last, first)| last.due.saturating_sub(first.due));
         Depth {
             batches: inner.log.len(),
             bytes,
             span: Duration::from_nanos(span),
             filters: inner.views.len(),
+            floor: inner.log.floor(),
             head: inner.log.head(),
         }
     }
@@ -305,6 +337,8 @@ pub struct Depth {
     pub span: Duration,
     /// Filters in use.
     pub filters: usize,
+    /// The sequence before the first one kept.
+    pub floor: u64,
     /// The last sequence.
     pub head: u64,
 }

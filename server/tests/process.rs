@@ -1,5 +1,7 @@
 //! The server as a process: what it says at the start, how it ends, and with which status.
 
+#![expect(clippy::expect_used, reason = "a test fails where its world does")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};

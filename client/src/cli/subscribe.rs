@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Write};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tickwire_client::{Error, Event, Request, Subscription};
+use tickwire_client::{Error, Event, LinkError, Request};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::{Lines, json};
@@ -77,7 +77,10 @@ async fn subscribe(args: Args) -> Result<bool> {
             Err(error) if is_broken_pipe(&error) => return Ok(true),
             Err(error) => return Err(error),
         }
-        flush_when_idle(&mut printer, &mut subscription)?;
+        // Lines are gathered while more is there at once, and written when there is not.
+        if subscription.is_idle() && !written(printer.out.flush())? {
+            return Ok(true);
+        }
     }
     printer
         .out
@@ -94,15 +97,13 @@ async fn subscribe(args: Args) -> Result<bool> {
     Ok(seen.broken == 0)
 }
 
-/// Lines are gathered while more is there at once, and written when there is not.
-fn flush_when_idle(printer: &mut Printer, subscription: &mut Subscription) -> Result<()> {
-    if subscription.is_idle() {
-        match printer.out.flush() {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
-            _ => {}
-        }
+/// Answers whether there still is a reader.
+fn written(result: io::Result<()>) -> Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -156,7 +157,12 @@ impl Printer {
             }
             Ok(Event::Disconnected { error, retry_in }) => {
                 if seen.connections == 0 && !args.wait {
-                    bail!("{}; is a server running there? --wait keeps trying", chain(&error));
+                    let hint = if matches!(error, LinkError::Connect { .. }) {
+                        "is a server running there? "
+                    } else {
+                        ""
+                    };
+                    bail!("{}; {hint}--wait keeps trying", chain(&error));
                 }
                 say(format!("{}; trying again in {retry_in:.1?}", chain(&error)));
             }

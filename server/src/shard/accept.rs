@@ -92,6 +92,9 @@ impl Shard {
         }
         tracing::debug!(shard = self.number, %peer, key, "connected");
         if others >= self.shared.config.limits.max_connections {
+            // It is only told so: the place that it takes meanwhile is none of those that are bounded.
+            self.connections[key].counted = false;
+            self.shared.open.fetch_sub(1, Ordering::Relaxed);
             self.refuse_for_limit(key);
             return;
         }

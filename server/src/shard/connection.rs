@@ -22,9 +22,9 @@ const GATHER: usize = 64;
 /// The most bytes written to a connection at a time, so that one that catches up does not keep the others waiting.
 const WRITE_BUDGET: usize = 256 * 1024;
 
-/// The most bytes that may wait in an outbox. What is put there answers the client's own frames; one that sends a thousand without
-/// reading an answer is a slow consumer.
-pub(super) const OUTBOX_LIMIT: usize = 256 * 1024;
+/// The most bytes of ERRORs and HEARTBEATs that may wait in an outbox. They answer the client's own frames; one that has thousands
+/// answered without reading is a slow consumer. A batch may wait there besides: the opening, a cut one, or the rest of one.
+const OUTBOX_LIMIT: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -35,7 +35,11 @@ pub(super) struct Connection {
     pub(super) session: Session,
     /// The bytes of a frame that has not come whole.
     pub(super) partial: Vec<u8>,
+    /// Whether whole frames may be left in `partial`, to be taken before more is read.
+    pub(super) unparsed: bool,
     outbox: Option<Box<Outbox>>,
+    /// Whether more waits in the outbox than may; acted upon when it is next written to.
+    pub(super) overflowed: bool,
     pub(super) subscription: Option<Subscription>,
     /// When the last whole frame came, or the connection, in milliseconds of the shard's clock; as all times here.
     pub(super) received: u64,
@@ -55,6 +59,8 @@ pub(super) struct Connection {
     pub(super) write_pending: bool,
     /// The tick of its entry in the timer wheel; `u64::MAX`: none.
     pub(super) armed: u64,
+    /// Whether it takes one of the places that MAX_CONNECTIONS bounds.
+    pub(super) counted: bool,
 }
 
 /// A position in a topic's log.
@@ -64,10 +70,8 @@ pub(super) struct Subscription {
     pub(super) topic: usize,
     /// Its place among the topic's subscribers.
     pub(super) place: usize,
-    /// The index of the entry that is sent next, or being sent.
+    /// The index of the entry that is sent next. What is left of the one before, where a socket took a part of it, is in the outbox.
     pub(super) next: u64,
-    /// How many bytes of that entry have been sent.
-    pub(super) offset: usize,
     /// Whether it started in the past and has not been at the log's end yet: the write queue's limit does not hold for it.
     pub(super) catching_up: bool,
     /// Until the log has come so far, nothing is sent: what is up to this sequence the client has already.
@@ -85,7 +89,8 @@ pub(super) struct Skip {
 #[derive(Debug, Default)]
 struct Outbox {
     frames: VecDeque<(Bytes, Kind)>,
-    bytes: usize,
+    /// Of kind [`Kind::Control`].
+    control_bytes: usize,
 }
 
 /// What a frame in the outbox is.
@@ -93,8 +98,10 @@ struct Outbox {
 pub(super) enum Kind {
     /// ERROR or HEARTBEAT.
     Control,
-    /// A batch of the current subscription: one that replaces it drops what has not been begun.
+    /// A batch of the current subscription: one that replaces it drops it.
     Batch,
+    /// The rest of a frame that has been begun: it may not be dropped, and nothing may come before it.
+    Begun,
 }
 
 /// What came of writing.
@@ -127,7 +134,9 @@ impl Connection {
             generation,
             session: Session::default(),
             partial: Vec::new(),
+            unparsed: false,
             outbox: None,
+            overflowed: false,
             subscription: None,
             received: now,
             sent: now,
@@ -138,43 +147,27 @@ impl Connection {
             read_pending: false,
             write_pending: false,
             armed: u64::MAX,
+            counted: true,
         }
     }
 
-    /// Has a frame sent before the log goes on; after what has been begun. Answers whether there was room for it.
-    pub(super) fn enqueue(&mut self, frame: Bytes, kind: Kind) -> bool {
+    /// Has a frame sent before the log goes on, after what has been begun.
+    pub(super) fn enqueue(&mut self, frame: Bytes, kind: Kind) {
         let outbox = self.outbox.get_or_insert_default();
-        outbox.bytes += frame.len();
+        if kind == Kind::Control {
+            outbox.control_bytes += frame.len();
+        }
         outbox.frames.push_back((frame, kind));
-        outbox.bytes <= OUTBOX_LIMIT
-    }
-
-    /// Moves what is left of the log's frame that is being sent into the outbox: whatever is enqueued now comes right after it.
-    pub(super) fn settle(&mut self, log: &Log) {
-        let Some(subscription) = &mut self.subscription else { return };
-        if subscription.offset == 0 {
-            return;
-        }
-        if let Some(entry) = log.get(subscription.next) {
-            let rest = entry.frame.slice(subscription.offset..);
-            subscription.next += 1;
-            subscription.offset = 0;
-            // It has been begun: it may not be dropped.
-            let outbox = self.outbox.get_or_insert_default();
-            outbox.bytes += rest.len();
-            outbox.frames.push_front((rest, Kind::Control));
-        }
+        self.overflowed |= outbox.control_bytes > OUTBOX_LIMIT;
     }
 
     /// Drops the batches of the subscription that have not been begun.
     pub(super) fn drop_batches(&mut self) {
         if let Some(outbox) = &mut self.outbox {
-            let bytes = &mut outbox.bytes;
-            outbox.frames.retain(|(frame, kind)| {
-                let keep = *kind == Kind::Control;
-                *bytes -= if keep { 0 } else { frame.len() };
-                keep
-            });
+            outbox.frames.retain(|(_, kind)| *kind != Kind::Batch);
+            if outbox.frames.is_empty() {
+                self.outbox = None;
+            }
         }
     }
 
@@ -185,9 +178,8 @@ impl Connection {
 
     /// By how many bytes it lags behind the end of its log.
     pub(super) fn lag(&self, log: &Log) -> u64 {
-        let at = |subscription: &Subscription| {
-            log.get(subscription.next).map_or(log.end(), |entry| entry.start + subscription.offset as u64)
-        };
+        let at =
+            |subscription: &Subscription| log.get(subscription.next).map_or(log.end(), |entry| entry.start);
         self.subscription.as_ref().map_or(0, |subscription| log.end() - at(subscription))
     }
 
@@ -241,15 +233,16 @@ impl Connection {
         let slices = &slices[..count];
         let wanted = slices.iter().map(|slice| slice.len()).sum();
         let bytes = self.socket.write_vectored(slices)?;
-        outbox.bytes -= bytes;
         let mut left = bytes;
-        while let Some((frame, kind)) = outbox.frames.front_mut() {
+        while left > 0
+            && let Some((frame, kind)) = outbox.frames.front_mut()
+        {
+            if *kind == Kind::Control {
+                outbox.control_bytes -= frame.len();
+            }
             if left < frame.len() {
-                if left > 0 {
-                    frame.advance(left);
-                    // It has been begun: it may not be dropped.
-                    *kind = Kind::Control;
-                }
+                frame.advance(left);
+                *kind = Kind::Begun;
                 break;
             }
             left -= frame.len();
@@ -262,40 +255,41 @@ impl Connection {
     }
 
     fn write_log(&mut self, log: &Log, written: &mut Written) -> io::Result<Wrote> {
-        let Some(subscription) = &mut self.subscription else { return Ok(Wrote::Nothing) };
-        let Subscription { next, offset, .. } = subscription;
+        let Some(Subscription { next, .. }) = &mut self.subscription else { return Ok(Wrote::Nothing) };
         if *next < log.base() {
             return Ok(Wrote::Fell);
         }
         let Some(first) = log.get(*next) else { return Ok(Wrote::Nothing) };
         // Nearly always there is one frame, and a plain send is the cheapest call there is.
         let (bytes, wanted) = if *next + 1 == log.next_index() {
-            let rest = &first.frame[*offset..];
-            (self.socket.write(rest)?, rest.len())
+            (self.socket.write(&first.frame)?, first.frame.len())
         } else {
             let mut slices = [IoSlice::new(&[]); GATHER];
             let (mut count, mut wanted) = (0, 0);
             for (slice, entry) in slices.iter_mut().zip(log.from(*next)) {
-                let rest = if count == 0 { &entry.frame[*offset..] } else { &entry.frame };
-                *slice = IoSlice::new(rest);
+                *slice = IoSlice::new(&entry.frame);
                 count += 1;
-                wanted += rest.len();
+                wanted += entry.frame.len();
                 if wanted >= WRITE_BUDGET {
                     break;
                 }
             }
             (self.socket.write_vectored(&slices[..count])?, wanted)
         };
-        let mut left = bytes + *offset;
-        while let Some(entry) = log.get(*next) {
+        let mut left = bytes;
+        while left > 0
+            && let Some(entry) = log.get(*next)
+        {
+            *next += 1;
+            written.batches += 1;
             if left < entry.frame.len() {
+                // The rest outlives its entry: whatever comes next, it comes after a whole frame.
+                let rest = entry.frame.slice(left..);
+                self.outbox.get_or_insert_default().frames.push_front((rest, Kind::Begun));
                 break;
             }
             left -= entry.frame.len();
-            *next += 1;
-            written.batches += 1;
         }
-        *offset = left;
         Ok(Wrote::of(bytes, wanted))
     }
 

@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 use std::time::Duration;
 
-use super::connection::{Connection, Flush, Kind, Written};
+use super::connection::{Flush, Kind, Written};
 use super::{DELIVERIES_PER_TURN, Shard};
 use crate::close::CloseReason;
 use crate::feed::clock::wall_now;
@@ -14,14 +14,13 @@ impl Shard {
         for (key, topic) in &mut self.topics {
             let Some(stream) = self.shared.streams.get(topic.mode) else { continue };
             let appends = stream.appends();
-            if appends == topic.appends {
-                continue;
+            if appends != topic.appends {
+                topic.appends = appends;
+                let base = topic.log.base();
+                stream.follow(&topic.filter, &mut topic.log, base);
             }
-            topic.appends = appends;
-            let before = topic.log.next_index();
-            let base = topic.log.base();
-            stream.follow(&topic.filter, &mut topic.log, base);
-            if topic.log.next_index() > before && topic.start_walk() {
+            // Not only what was copied here: a subscription that began has copied what it found, too.
+            if topic.log.next_index() > topic.offered && topic.start_walk() {
                 self.walks.push_back(key);
             }
         }
@@ -34,24 +33,25 @@ impl Shard {
             let Some(topic) = self.walks.pop_front() else { return };
             // Half of it at a time: a walk over a hundred thousand leaves room for another over ten.
             let share = budget.min(DELIVERIES_PER_TURN / 2);
-            budget -= share;
-            self.walk(topic, share);
+            budget -= self.walk(topic, share).max(1);
         }
     }
 
-    fn walk(&mut self, topic_key: usize, budget: usize) {
-        for _ in 0..budget {
+    /// Visits at most so many of the topic's subscribers. Answers how many.
+    fn walk(&mut self, topic_key: usize, budget: usize) -> usize {
+        for visited in 0..budget {
             // A visit may end a connection, and with the last one the topic.
-            let Some(topic) = self.topics.get_mut(topic_key) else { return };
-            let Some(walk) = &mut topic.walk else { return };
+            let Some(topic) = self.topics.get_mut(topic_key) else { return visited };
+            let Some(walk) = &mut topic.walk else { return visited };
             walk.place = walk.place.min(topic.subscribers.len());
             if walk.place == 0 {
-                return self.end_walk(topic_key);
+                self.end_walk(topic_key);
+                return visited;
             }
             walk.place -= 1;
             let key = topic.subscribers[walk.place];
             self.visit(key);
-            let Some(topic) = self.topics.get_mut(topic_key) else { return };
+            let Some(topic) = self.topics.get_mut(topic_key) else { return visited };
             if let (Some(walk), Some(connection)) = (&mut topic.walk, self.connections.get(key))
                 && let Some(subscription) = &connection.subscription
                 && subscription.topic == topic_key
@@ -63,6 +63,7 @@ impl Shard {
             }
         }
         self.walks.push_back(topic_key);
+        budget
     }
 
     fn visit(&mut self, key: usize) {
@@ -88,8 +89,8 @@ impl Shard {
     fn end_walk(&mut self, topic_key: usize) {
         let topic = &mut self.topics[topic_key];
         if let Some(walk) = topic.walk.take() {
+            topic.lag = walk.lag;
             topic.log.drop_before(walk.slowest.min(topic.log.next_index().saturating_sub(1)));
-            self.metrics.lag(walk.lag);
         }
         if let Some(newest) = topic.log.back() {
             self.metrics.published(Duration::from_nanos(wall_now().saturating_sub(newest.due)));
@@ -97,13 +98,17 @@ impl Shard {
         if topic.again && topic.start_walk() {
             self.walks.push_back(topic_key);
         }
+        self.metrics.lag(self.topics.iter().map(|(_, topic)| topic.lag).max().unwrap_or_default());
     }
 
-    /// Writes what waits for a connection, as far as its socket takes it.
+    /// Writes what waits for a connection, as far as its socket takes it. It may be gone afterwards.
     pub(super) fn write(&mut self, key: usize) {
         self.resolve_skip(key);
         let Shard { connections, topics, metrics, now, .. } = self;
         let connection = &mut connections[key];
+        if connection.overflowed && connection.lingering.is_none() {
+            return self.slow_consumer(key, "asks for more than it reads");
+        }
         let log = connection.subscription.as_ref().map(|subscription| &topics[subscription.topic].log);
         let was_blocked = connection.blocked.is_some();
         let mut written = Written::default();
@@ -112,9 +117,14 @@ impl Shard {
         metrics.messages_sent.inc_by(written.batches);
         match (was_blocked, connection.blocked.is_some()) {
             (false, true) => metrics.lagging(1),
-            (true, false) => metrics.lagging(-1),
+            (true, false) => {
+                metrics.lagging(-1);
+                // It has a heartbeat to look forward to again.
+                self.arm(key);
+            }
             _ => {}
         }
+        let connection = &mut self.connections[key];
         match flush {
             Flush::Done => {
                 if let Some(subscription) = &mut connection.subscription {
@@ -130,7 +140,7 @@ impl Shard {
                 if !connection.write_pending {
                     connection.write_pending = true;
                     if !connection.read_pending {
-                        self.pending.push(key);
+                        self.pending.push_back(key);
                     }
                 }
             }
@@ -142,47 +152,40 @@ impl Shard {
 
     /// Where a subscription waits for its start: finds it in the log, in the middle of a batch if need be.
     fn resolve_skip(&mut self, key: usize) {
-        loop {
-            let Some(subscription) = &mut self.connections[key].subscription else { return };
-            let Some(skip) = subscription.skip else { return };
+        while let Some(subscription) = &mut self.connections[key].subscription
+            && let Some(skip) = subscription.skip
+        {
             let topic = &self.topics[subscription.topic];
             let Some(entry) = topic.log.get(subscription.next) else { return };
             if entry.first > skip.after {
                 subscription.skip = None;
                 return;
             }
-            let (last, filter) = (entry.last, &topic.filter);
-            let cut = (last > skip.after)
-                .then(|| self.shared.streams.get(topic.mode)?.cut(filter, skip.after, last))
-                .flatten();
-            match cut {
-                Some(frame) => {
-                    subscription.next += 1;
-                    subscription.skip = None;
-                    self.enqueue(key, frame, Kind::Batch);
-                }
-                None if last > skip.after => {
-                    // It left the log at this very moment.
-                    return self.give_up_skip(key);
-                }
-                None => subscription.next += 1,
+            if entry.last <= skip.after {
+                subscription.next += 1;
+                continue;
             }
+            let stream = self.shared.streams.get(topic.mode);
+            let Some(frame) = stream.and_then(|stream| stream.cut(&topic.filter, skip.after, entry.last))
+            else {
+                // It left the log at this very moment.
+                return self.give_up_skip(key);
+            };
+            subscription.next += 1;
+            subscription.skip = None;
+            self.enqueue(key, frame, Kind::Batch);
         }
     }
 
-    /// Has a frame of its own sent to a connection, after what has been begun.
+    /// Has a frame of its own sent to a connection, after what has been begun. Where that makes too much wait there, the connection is
+    /// closed when it is next written to, not here: the caller goes on with it.
     pub(super) fn enqueue(&mut self, key: usize, frame: bytes::Bytes, kind: Kind) {
-        let Shard { connections, topics, .. } = self;
-        let connection: &mut Connection = &mut connections[key];
-        if connection.lingering.is_some() {
-            return;
-        }
-        let topic = connection.subscription.as_ref().map(|subscription| subscription.topic);
-        if let Some(topic) = topic {
-            connection.settle(&topics[topic].log);
-        }
-        if !connection.enqueue(frame, kind) {
-            self.slow_consumer(key, "asks for more than it reads");
+        let connection = &mut self.connections[key];
+        if connection.lingering.is_none() {
+            if kind == Kind::Batch {
+                self.metrics.messages_sent.inc();
+            }
+            connection.enqueue(frame, kind);
         }
     }
 }

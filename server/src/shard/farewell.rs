@@ -28,7 +28,7 @@ impl Shard {
         let error = self.error(key, refusal);
         self.unsubscribe(key, None);
         // It is the last frame, however much waits before it.
-        let _fits = self.connections[key].enqueue(error, Kind::Control);
+        self.connections[key].enqueue(error, Kind::Control);
         self.finish(key, CloseReason::Refused(code));
     }
 
@@ -43,7 +43,7 @@ impl Shard {
         self.arm(key);
     }
 
-    /// Closes a connection whose client does not keep up; it is told so if its socket has any room left.
+    /// Closes a connection whose client does not keep up; it is told so if its socket has any room left. It may be gone afterwards.
     pub(super) fn slow_consumer(&mut self, key: usize, why: &'static str) {
         let connection = &self.connections[key];
         if connection.lingering.is_some() {
@@ -52,7 +52,7 @@ impl Shard {
         connection.lift_send_limit();
         self.refuse(key, Refusal::new(ErrorCode::SlowConsumer, why));
         if let Some(connection) = self.connections.get(key)
-            && !connection.outbox_is_empty()
+            && connection.blocked.is_some()
         {
             connection.reset_on_close();
             self.close(key, CloseReason::Refused(ErrorCode::SlowConsumer));
@@ -71,7 +71,9 @@ impl Shard {
             self.metrics.lagging(-1);
         }
         self.metrics.closed(reason);
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        if connection.counted {
+            self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        }
         tracing::debug!(shard = self.number, peer = %connection.peer, key, reason = reason.label(), "closed");
     }
 
@@ -135,7 +137,7 @@ impl Shard {
             // The window is cut into as many slots as there are clients; each leaves at a moment of its own within its slot.
             let rank = self.to_drain.len() as u64;
             let (total, dice) = (self.drain_total.max(1) as u64, self.dice(key));
-            let slot = (window * rank + window * (dice % 1000) / 1000) / total;
+            let slot = (window * rank + dice % window.max(1)) / total;
             let leave_at = self.draining_since + slot;
             let retry_after = Duration::from_millis(leave_at.saturating_sub(self.now).max(1));
             let error = Error {
@@ -145,10 +147,8 @@ impl Shard {
             };
             self.connections[key].drain_at = Some(leave_at + HANDOVER.as_millis() as u64);
             self.enqueue(key, error.to_frame(), Kind::Control);
-            if self.connections.contains(key) {
-                self.write(key);
-                self.arm(key);
-            }
+            self.write(key);
+            self.arm(key);
         }
     }
 }

@@ -16,64 +16,105 @@ use crate::metrics::AuthFailure;
 /// How many buffers full a connection is read at a time: one that sends without end does not keep the others waiting.
 const READS_PER_TURN: usize = 2;
 
-/// The connection is not to be read any further: it is closed, or lingers.
-struct Ended;
+/// Whether a connection is to be read on in the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Done,
+    More,
+}
+
+/// What came of bytes that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Received {
+    /// All whole frames have been taken.
+    All,
+    /// Some are left for the next turn.
+    Paused,
+    /// The connection is closed, or lingers: it is not to be listened to any further.
+    Ended,
+}
 
 impl Shard {
-    /// Reads what has come, and answers it with one write.
+    /// Reads what has come, and answers it with one write. The connection may be gone afterwards.
     pub(super) fn read(&mut self, key: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        self.read_into(key, &mut buffer);
+        let read = self.read_into(key, &mut buffer);
         self.buffer = buffer;
-        if self.connections.get(key).is_some_and(|connection| !connection.outbox_is_empty()) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if read == Read::More && !connection.read_pending {
+            connection.read_pending = true;
+            if !connection.write_pending {
+                self.pending.push_back(key);
+            }
+        }
+        let connection = &self.connections[key];
+        if !connection.outbox_is_empty() && connection.blocked.is_none() || connection.overflowed {
             self.write(key);
         }
     }
 
-    fn read_into(&mut self, key: usize, buffer: &mut [u8]) {
+    fn read_into(&mut self, key: usize, buffer: &mut [u8]) -> Read {
         for _ in 0..READS_PER_TURN {
             let connection = &mut self.connections[key];
+            if connection.unparsed {
+                // What has been read already comes first; more is not read before, so that little is held.
+                if self.receive(key, &[]) == Received::Paused {
+                    return Read::More;
+                }
+                continue;
+            }
             match connection.socket.read(buffer) {
-                Ok(0) => return self.close(key, CloseReason::PeerClosed),
+                Ok(0) => {
+                    self.close(key, CloseReason::PeerClosed);
+                    return Read::Done;
+                }
                 // It is only waited for its end; what it still sends is of no interest.
                 Ok(_) if connection.lingering.is_some() => {}
-                Ok(len) => {
-                    if self.receive(key, &buffer[..len]).is_err() && !self.connections.contains(key) {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(len) => match self.receive(key, &buffer[..len]) {
+                    Received::All => {}
+                    Received::Paused => return Read::More,
+                    Received::Ended if self.connections.contains(key) => {}
+                    Received::Ended => return Read::Done,
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Read::Done,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.close(key, CloseReason::ConnectionLost),
+                Err(_) => {
+                    self.close(key, CloseReason::ConnectionLost);
+                    return Read::Done;
+                }
             }
         }
-        let connection = &mut self.connections[key];
-        if !connection.read_pending {
-            connection.read_pending = true;
-            if !connection.write_pending {
-                self.pending.push(key);
-            }
-        }
+        Read::More
     }
 
     /// Takes bytes up: whole frames at once, straight from where they are; what is left is kept until the rest comes.
-    fn receive(&mut self, key: usize, bytes: &[u8]) -> Result<(), Ended> {
+    fn receive(&mut self, key: usize, bytes: &[u8]) -> Received {
         let mut partial = std::mem::take(&mut self.connections[key].partial);
-        let taken = if partial.is_empty() {
-            self.take_frames(key, bytes)?
-        } else {
-            partial.extend_from_slice(bytes);
-            self.take_frames(key, &partial)?
-        };
-        let rest = if partial.is_empty() { &bytes[taken..] } else { &partial[taken..] };
-        if !rest.is_empty() {
-            self.connections[key].partial = rest.to_vec();
+        if partial.is_empty() {
+            let (received, taken) = self.take_frames(key, bytes);
+            self.keep(key, received, bytes[taken..].to_vec());
+            return received;
         }
-        Ok(())
+        partial.extend_from_slice(bytes);
+        let (received, taken) = self.take_frames(key, &partial);
+        partial.drain(..taken);
+        if partial.is_empty() {
+            partial = Vec::new();
+        }
+        self.keep(key, received, partial);
+        received
     }
 
-    /// Answers how many of the bytes were whole frames.
-    fn take_frames(&mut self, key: usize, bytes: &[u8]) -> Result<usize, Ended> {
+    fn keep(&mut self, key: usize, received: Received, rest: Vec<u8>) {
+        if received != Received::Ended {
+            let connection = &mut self.connections[key];
+            connection.partial = rest;
+            connection.unparsed = received == Received::Paused;
+        }
+    }
+
+    /// Answers how many of the bytes were taken.
+    fn take_frames(&mut self, key: usize, bytes: &[u8]) -> (Received, usize) {
         let mut taken = 0;
         while taken < bytes.len() {
             let session = self.connections[key].session;
@@ -86,16 +127,22 @@ impl Shard {
                 }
                 Err(error) => Err(error.into()),
             };
+            let costly = matches!(request, Ok(Request::Subscribe(_)));
             match request {
                 Ok(request) => self.on_request(key, request),
                 Err(refusal) => self.refuse(key, refusal),
             }
-            // A request may end the connection too: a wrong password, an outbox that is full.
-            if self.connections.get(key).is_none_or(|connection| connection.lingering.is_some()) {
-                return Err(Ended);
+            // A request may end the connection: a wrong password does.
+            let Some(connection) = self.connections.get(key) else { return (Received::Ended, taken) };
+            if connection.lingering.is_some() {
+                return (Received::Ended, taken);
+            }
+            // One subscription a turn: looking up the past is the one thing a client can ask for that takes the shard's time.
+            if (costly && taken < bytes.len()) || connection.overflowed {
+                return (Received::Paused, taken);
             }
         }
-        Ok(taken)
+        (Received::All, taken)
     }
 
     fn on_request(&mut self, key: usize, request: Request) {
@@ -110,7 +157,7 @@ impl Shard {
     fn authenticate(&mut self, key: usize, auth: &Auth) {
         let Shard { shared, connections, metrics, .. } = self;
         let connection = &mut connections[key];
-        let (address, now) = (connection.peer.ip().to_canonical(), Instant::now());
+        let (address, now) = (connection.peer.ip(), Instant::now());
         if let Some(wait) = shared.limiter.wait(address, now) {
             metrics.auth_failed(AuthFailure::RateLimited);
             tracing::debug!(peer = %connection.peer, ?wait, "AUTH refused: too many failures");

@@ -8,6 +8,7 @@ use super::Shard;
 use super::connection::{Kind, Skip, Subscription};
 use super::session::Refusal;
 use super::topic::Topic;
+use crate::feed::MAX_SYMBOL_LEN;
 use crate::filter::Filter;
 use crate::stream::{AHEAD_TOLERANCE, Opening, Stream, Unavailable};
 
@@ -27,7 +28,7 @@ impl Shard {
         }
         let filter = Filter::new(&request.symbols, &self.shared.symbols).map_err(|name| {
             // The name is the client's own, but it need not have its whole length back.
-            let shown: String = name.chars().take(64).collect();
+            let shown: String = name.chars().take(MAX_SYMBOL_LEN).collect();
             Refusal::new(ErrorCode::UnknownSymbol, format!("the feed has no symbol {shown:?}"))
         })?;
         // First the new topic, which may be the old one, and then away from the old one.
@@ -57,7 +58,7 @@ impl Shard {
         self.topics[topic].subscribers.push(key);
         self.metrics.subscribed(mode, true);
         let next = opening.index;
-        let subscription = Subscription { topic, place, next, offset: 0, catching_up: resumed, skip: None };
+        let subscription = Subscription { topic, place, next, catching_up: resumed, skip: None };
         self.connections[key].subscription = Some(subscription);
         self.start_at(key, stream, &opening);
         Ok(())
@@ -74,12 +75,15 @@ impl Shard {
         let appends = stream.appends();
         let log =
             stream.retain(&filter).map_err(|error| Refusal::new(ErrorCode::Overloaded, error.to_string()))?;
+        let offered = log.next_index();
         let topic = Topic {
             mode,
             filter: filter.clone(),
             log,
             subscribers: Vec::new(),
             appends,
+            offered,
+            lag: 0,
             walk: None,
             again: false,
         };
@@ -116,26 +120,26 @@ impl Shard {
         self.tell(key, Refusal::new(ErrorCode::ResumeUnavailable, why.to_string()));
     }
 
-    /// Begins with what comes next: the position that was waited for has not been reached.
+    /// Begins with what comes next: the position that was waited for has not been reached, or is gone.
     pub(super) fn give_up_skip(&mut self, key: usize) {
         let Some(Subscription { topic, skip, .. }) = &mut self.connections[key].subscription else { return };
         let (Some(skip), topic) = (skip.take(), *topic) else { return };
         let streams = self.shared.streams.clone();
         let Some(stream) = streams.get(self.topics[topic].mode) else { return };
-        let head = self.topics[topic].log.head();
-        self.resume_unavailable(key, Unavailable::Future { after: skip.after, head });
+        let (floor, head) = (stream.depth().floor, stream.depth().head);
+        let why = if skip.after < floor {
+            Unavailable::Past { first: skip.after + 1, kept: floor + 1 }
+        } else {
+            Unavailable::Future { after: skip.after, head }
+        };
+        self.resume_unavailable(key, why);
         let opening = stream.open_live(&self.topics[topic].filter);
         self.start_at(key, stream, &opening);
-        self.write(key);
     }
 
     /// Ends the connection's subscription, if it has one. What has been begun of it is still sent. Its topic goes with its last
     /// subscriber, unless it is the one to `keep`.
     pub(super) fn unsubscribe(&mut self, key: usize, keep: Option<usize>) {
-        let connection = &mut self.connections[key];
-        if let Some(subscription) = &connection.subscription {
-            connection.settle(&self.topics[subscription.topic].log);
-        }
         let connection = &mut self.connections[key];
         connection.drop_batches();
         let Some(Subscription { topic: topic_key, place, .. }) = connection.subscription.take() else {

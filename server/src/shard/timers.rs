@@ -11,6 +11,9 @@ use crate::close::CloseReason;
 use crate::config::{Config, HEARTBEAT_GRACE};
 use crate::metrics::AuthFailure;
 
+/// How many timers a turn looks at. What is left is looked at in the next.
+const TIMERS_PER_TURN: usize = 1024;
+
 /// When the things that may happen to a connection by themselves are due; in milliseconds of the shard's clock.
 struct Deadlines {
     /// AUTH must have come.
@@ -61,9 +64,9 @@ impl Shard {
     }
 
     pub(super) fn expire_timers(&mut self) {
-        let mut due = Vec::new();
-        self.wheel.expire(self.now, &mut due);
-        for timer in due {
+        self.wheel.expire(self.now, &mut self.due);
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(timer) = self.due.pop() else { return };
             let Some(connection) = self.connections.get_mut(timer.key) else { continue };
             if connection.generation != timer.generation || connection.armed != timer.due {
                 continue;
@@ -100,6 +103,7 @@ impl Shard {
             self.finish(key, CloseReason::Drained);
         } else if passed(skip.map(|skip| skip.until)) {
             self.give_up_skip(key);
+            self.write(key);
         } else if passed(heartbeat) {
             self.enqueue(key, Heartbeat {}.to_frame(), Kind::Control);
             self.write(key);

@@ -15,6 +15,10 @@ pub(super) struct Topic {
     pub(super) subscribers: Vec<usize>,
     /// The stream's count of appends when the log was last brought up to date.
     pub(super) appends: u64,
+    /// The index up to which walks have been started: what is behind it is still to be offered.
+    pub(super) offered: u64,
+    /// The largest lag that the last walk saw, in bytes.
+    pub(super) lag: u64,
     /// A walk over the subscribers that is under way.
     pub(super) walk: Option<Walk>,
     /// Something came while a walk was under way: another is to follow.
@@ -34,8 +38,9 @@ pub(super) struct Walk {
 }
 
 impl Topic {
-    /// Has every subscriber visited; after the walk that is under way, if one is.
+    /// Has every subscriber visited; after the walk that is under way, if one is. Answers whether a walk begins now.
     pub(super) fn start_walk(&mut self) -> bool {
+        self.offered = self.log.next_index();
         if self.walk.is_some() {
             self.again = true;
             return false;

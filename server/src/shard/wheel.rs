@@ -48,6 +48,7 @@ impl Wheel {
         if now < self.next {
             return;
         }
+        let before = due.len();
         // After a long sleep one round sees every slot.
         for tick in self.next.max((now + 1).saturating_sub(SLOTS))..=now {
             self.slots[(tick % SLOTS) as usize].retain(|timer| {
@@ -58,7 +59,7 @@ impl Wheel {
                 later
             });
         }
-        self.entries -= due.len();
+        self.entries -= due.len() - before;
         self.next = now + 1;
     }
 

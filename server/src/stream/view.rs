@@ -1,6 +1,5 @@
 //! A stream's log as a symbol filter sees it: a log of its own, with fewer rows and the same ranges.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::batch::{Batch, assemble};
@@ -10,6 +9,10 @@ use crate::log::Log;
 /// How long ranges without rows may stay unsaid. They then share one batch, so that a quiet filter costs a send a second and not one
 /// per batch window, and its reader's position is at most so old.
 const QUIET_RANGE: Duration = Duration::from_secs(1);
+
+/// What an entry takes beyond its frame, in bytes: the entry itself, and what the allocator and reference counting add. Frames of one
+/// tick are hardly larger.
+const ENTRY_COST: u64 = 128;
 
 /// One filter's log, fed as long as a shard reads it.
 #[derive(Debug)]
@@ -40,39 +43,42 @@ impl View {
     }
 
     fn push(&mut self, frame: bytes::Bytes, last: u64, due: u64) {
-        let (first, cost) = (self.log.head() + 1, frame.len() as u64);
+        let (first, cost) = (self.log.head() + 1, frame.len() as u64 + ENTRY_COST);
         self.log.push(frame, first, last, due, cost);
         self.quiet_since = None;
     }
 
-    /// Makes the log reach back to the sequence `after`, from the stream's own log and batches, which do.
-    pub(super) fn reach_back(
-        &mut self,
-        filter: &Filter,
-        log: &Log,
-        batches: &VecDeque<Batch>,
-        after: u64,
-        epoch: u64,
-    ) {
-        let floor = self.log.floor();
-        if after >= floor {
-            return;
+    /// Says what has been left unsaid, so that the log ends where the stream's own does; answers the log.
+    pub(super) fn catch_up(&mut self, log: &Log, epoch: u64) -> &mut Log {
+        let head = log.head();
+        if self.log.head() < head {
+            let due = log.back().map_or(0, |entry| entry.due);
+            let frame = assemble(epoch, self.log.head() + 1, head, std::iter::empty());
+            self.push(frame, head, due);
         }
-        let from = log.index_after(after);
-        let Some(start) = log.get(from).map(|entry| entry.first - 1) else { return };
-        let mut older = Self::new(start);
-        let skip = usize::try_from(from - log.base()).unwrap_or(usize::MAX);
-        for (entry, batch) in
-            log.from(from).zip(batches.iter().skip(skip)).take_while(|(entry, _)| entry.last <= floor)
+        &mut self.log
+    }
+
+    /// The log as the filter saw it in the past: of consecutive batches, with when each was due.
+    pub(super) fn of_past(filter: &Filter, batches: &[(Batch, u64)], epoch: u64) -> Self {
+        let mut past = Self::new(batches.first().map_or(0, |(batch, _)| batch.first - 1));
+        for (batch, due) in batches {
+            past.append(filter, batch, *due, epoch);
+        }
+        if let Some((newest, due)) = batches.last()
+            && past.log.head() < newest.last
         {
-            older.append(filter, batch, entry.due, epoch);
-            if entry.last == floor && older.log.head() < floor {
-                // What is left unsaid here is said here: the next entry starts after it.
-                let frame = assemble(epoch, older.log.head() + 1, floor, std::iter::empty());
-                older.push(frame, floor, entry.due);
-            }
+            let frame = assemble(epoch, past.log.head() + 1, newest.last, std::iter::empty());
+            past.push(frame, newest.last, *due);
         }
-        let base = older.log.base();
-        self.log.prepend(older.log.from(base).cloned().collect(), start);
+        past
+    }
+
+    /// Makes the log reach back over the past, where it still starts at that one's end.
+    pub(super) fn put_in_front(&mut self, past: Self) {
+        if past.log.head() == self.log.floor() && !past.log.is_empty() {
+            let (base, floor) = (past.log.base(), past.log.floor());
+            self.log.prepend(past.log.from(base).cloned().collect(), floor);
+        }
     }
 }
