@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::Rng as _;
+use rand::RngExt as _;
 
 /// Waits at random up to a bound that doubles with each failure: clients that lost the same server do not come back together.
 #[derive(Clone, Copy, Debug)]

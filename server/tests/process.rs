@@ -2,8 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test fails where its world does")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -32,6 +32,7 @@ struct Process {
     child: Child,
     log: BufReader<ChildStderr>,
     addr: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Process {
@@ -40,15 +41,16 @@ impl Process {
         command.env("STREAM_USER", tickwire_tests::USER).env("STREAM_PASS", tickwire_tests::PASSWORD);
         let mut child = command.spawn().expect("the program runs");
         let mut log = BufReader::new(child.stderr.take().expect("its log is ours"));
-        let addr = loop {
+        let serving = loop {
             let mut line = String::new();
             assert_ne!(log.read_line(&mut line).expect("its log can be read"), 0, "it serves before it ends");
             let event: serde_json::Value = serde_json::from_str(&line).expect("each line of the log is JSON");
             if event["message"] == "serving" {
-                break event["listen"].as_str().expect("an address").parse().expect("an address");
+                break event;
             }
         };
-        Self { child, log, addr }
+        let address = |name: &str| serving[name].as_str().expect("an address").parse().expect("an address");
+        Self { child, log, addr: address("listen"), admin: address("admin") }
     }
 
     fn signal(&self, signal: Signal) {
@@ -146,6 +148,15 @@ fn the_end_of_the_drain_closes_whoever_is_left() {
     let (status, log) = server.end();
     assert_eq!(status.code(), Some(0));
     assert!(log.contains("DRAIN_TIMEOUT is over"), "{log}");
+}
+
+#[test]
+fn half_a_request_to_the_admin_port_does_not_keep_it_alive() {
+    let server = Process::start(&["--drain-delay", "0s"]);
+    let mut half = TcpStream::connect(server.admin).expect("the admin port accepts");
+    half.write_all(b"GET /metrics HT").expect("it reads");
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().0.code(), Some(0));
 }
 
 #[test]

@@ -109,3 +109,22 @@ fn a_client_that_asks_and_never_reads_takes_bounded_memory() {
     }
     eventually("it is closed", || server.closed("slow_consumer") >= 1);
 }
+
+#[test]
+fn a_burst_of_resumes_that_cannot_be_and_whose_answers_are_not_read_ends_that_client_alone() {
+    // Once, the connection was closed beneath the code that answered it, and the shard with it.
+    let server = TestServer::start(&["--feed-rate", "10", "--auth-failure-limit", "0"]);
+    let mut witness = Witness::start(&server);
+    let impossible =
+        subscribe(Mode::Tick, Some(tickwire_proto::message::Resume { epoch: 1, after_sequence: 1 }));
+    let mut slow = slow_client(&server);
+    slow.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    for _ in 0..100 {
+        slow.try_send(&impossible.repeat(1000));
+        if server.closed("slow_consumer") >= 1 {
+            break;
+        }
+    }
+    eventually("it is closed", || server.closed("slow_consumer") >= 1);
+    witness.assert_undisturbed();
+}

@@ -198,3 +198,37 @@ fn more_filters_than_there_may_be_are_refused_and_one_in_use_is_not() {
         }
     }
 }
+
+#[test]
+fn the_last_batch_reaches_the_subscribed_though_others_subscribe_at_that_very_moment() {
+    // Once, a subscription that began took a new batch into the shard's log, and the others were offered it only with the next one.
+    // After the last trade of a recording there is no next one.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let rows: String =
+        (0..200).map(|n| format!("2021-01-08T00:00:0{}.{:03}Z,A,1,1\n", n / 100, n % 100 * 10)).collect();
+    std::fs::write(file.path(), format!("time,symbol,price,size\n{rows}")).unwrap();
+    let path = file.path().to_str().unwrap();
+    for _ in 0..3 {
+        // Nor a heartbeat, which would bring it along.
+        let quiet = ["--heartbeat-interval", "1h", "--heartbeat-timeout", "1h", "--shards", "1"];
+        let server = TestServer::start(&[&["--feed", "replay", "--feed-file", path][..], &quiet].concat());
+        let mut subscribed = Raw::authenticated(server.addr);
+        subscribed.send(&subscribe(Mode::Tick, Some(Resume { epoch: 0, after_sequence: 0 })));
+        subscribed.batch();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut busy = Raw::authenticated(server.addr);
+                    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                        busy.send(&subscribe(Mode::Tick, None));
+                        busy.batch();
+                    }
+                });
+            }
+            let all = ticks(&mut subscribed, 0, 200);
+            assert_eq!(all.last().unwrap().last_sequence, 200);
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+}

@@ -1,6 +1,7 @@
 //! `cargo xtask generate`: everything that is generated and committed, from one command, so that CI can compare.
 
 mod protobuf;
+mod tables;
 mod vectors;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let mut files = Vec::new();
     files.extend(protobuf::generate(&root)?);
     files.extend(vectors::generate(&root)?);
+    files.extend(tables::generate(&root)?);
 
     let mut stale = Vec::new();
     for Generated { path, content } in &files {

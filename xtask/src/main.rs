@@ -1,13 +1,21 @@
 //! The repository's own commands.
 
+mod bench;
+mod demo;
 mod generate;
+mod picture;
+mod process;
+mod test;
+mod tools;
 
-use anyhow::Result;
+use std::process::ExitCode;
+use std::time::Duration;
+
 use clap::{Parser, Subcommand};
 
 /// The repository's own commands.
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask")]
+#[command(bin_name = "cargo xtask", max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -15,16 +23,61 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build and run a server with a made-up feed, and a subscriber whose ticks one sees.
+    Demo {
+        /// End after so long, such as 10s; without it, at Ctrl-C.
+        #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        period: Option<Duration>,
+    },
+    /// Run every check and test.
+    Test {
+        /// Only these parts.
+        #[arg(value_name = "PART")]
+        parts: Vec<test::Part>,
+    },
     /// Write the generated files anew: Protobuf types, golden vectors, the tables in docs/.
     Generate {
         /// Write nothing; fail where a file differs from what would be written.
         #[arg(long)]
         check: bool,
     },
+    /// Measure: docs/PERFORMANCE.md says what its figures mean.
+    Bench {
+        /// What to measure.
+        what: bench::What,
+        /// How often; the medians count.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// Clients, where it is not the measurement that decides.
+        #[arg(long)]
+        clients: Option<usize>,
+        /// How long each run lasts.
+        #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        period: Option<Duration>,
+    },
+    /// Draw the picture in README.md from a run of the demo.
+    Picture,
+    /// The reading side of the floor that `bench delivery` measures against.
+    #[command(hide = true)]
+    FloorReader { address: std::net::SocketAddr, connections: usize },
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo { period } => demo::run(period),
+        Command::Test { parts } => test::run(&parts),
         Command::Generate { check } => generate::run(check),
+        Command::Bench { what, runs, clients, period } => {
+            bench::run(what, &bench::Size { runs, clients, period })
+        }
+        Command::Picture => picture::run(),
+        Command::FloorReader { address, connections } => bench::floor::read(address, connections),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -118,7 +118,8 @@ struct Printer {
 
 impl Printer {
     fn new(args: &Args) -> Self {
-        let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let set = |name| std::env::var_os(name).is_some();
+        let color = set("CLICOLOR_FORCE") || (io::stdout().is_terminal() && !set("NO_COLOR"));
         let lines = Lines::new(args.stream.mode.into(), color);
         Self { out: BufWriter::new(io::stdout()), lines, started: false }
     }

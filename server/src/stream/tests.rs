@@ -146,3 +146,20 @@ fn filters_are_bounded_and_forgotten_when_nobody_reads_them() {
     assert!(stream.retain(&filter(2)).is_ok());
     assert_eq!(stream.depth().filters, 2);
 }
+
+#[test]
+fn a_position_within_a_range_that_a_filter_has_left_unsaid_can_be_had_at_once() {
+    // Once, the filter's log seemed to end before it, and the position to lie in the future.
+    let stream = stream(false);
+    let filter = Filter::Only([2].into());
+    let _copy = stream.retain(&filter).unwrap();
+    append(&stream, &[2, 0], 0);
+    append(&stream, &[0, 1, 0], 1);
+    for after in [3, 4, 5] {
+        assert_eq!(stream.open_after(&filter, EPOCH, after).map(|opening| opening.first), Ok(after + 1));
+    }
+    assert_eq!(read(&stream, &filter, 5), Ok(vec![]));
+    append(&stream, &[2], 2);
+    assert_eq!(read(&stream, &filter, 5), Ok(vec![(6, 6, vec![6])]));
+    assert!(matches!(stream.open_after(&filter, EPOCH, u64::MAX), Err(Unavailable::Future { .. })));
+}

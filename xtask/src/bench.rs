@@ -1,0 +1,177 @@
+//! `cargo xtask bench`: the figures of docs/PERFORMANCE.md. Ratios within one run; runs of what is compared take turns.
+
+pub(crate) mod floor;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::process::{PASSWORD, Server, build, http_get};
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Memory per idle connection, and whether a minute of SECOND bars reaches 15,000 clients.
+    Idle,
+    /// CPU per delivery against the floor, at 1,000 and at 10,000 subscribers.
+    Delivery,
+    /// Latency of 1,000 readers with and without 200 that stop reading.
+    Stalled,
+}
+
+/// How much of it.
+pub(crate) struct Size {
+    pub(crate) runs: usize,
+    pub(crate) clients: Option<usize>,
+    pub(crate) period: Option<Duration>,
+}
+
+pub(crate) fn run(what: What, size: &Size) -> Result<()> {
+    ensure!(size.runs > 0, "--runs must be at least 1");
+    let folder = build("release")?;
+    match what {
+        What::Idle => idle(&folder, size),
+        What::Delivery => delivery(&folder, size),
+        What::Stalled => stalled(&folder, size),
+    }
+}
+
+/// Nobody is sent away gently after a measurement.
+const QUIT: [&str; 4] = ["--drain-delay", "0s", "--drain-window", "0s"];
+
+fn idle(folder: &Path, size: &Size) -> Result<()> {
+    let clients = size.clients.unwrap_or(15_000);
+    let seconds = size.period.unwrap_or(Duration::from_secs(60)).as_secs();
+    println!("{clients} clients in mode SECOND for {seconds} s");
+    let server = Server::start(folder, &QUIT, &[])?;
+    let report = bench(
+        folder,
+        &server,
+        &[],
+        &["--mode", "second", "--ramp", "2000", "--sources", "8"],
+        clients,
+        seconds,
+    )?;
+    print_pretty(&report)?;
+    server.stop(true)
+}
+
+/// A rate at which either is at work about half of the time: (subscribers, batches per second).
+const DELIVERY: [(usize, u32); 2] = [(1_000, 100), (10_000, 8)];
+
+/// Ticks of a batch of about 512 bytes, with symbols of one letter.
+const TICKS_PER_BATCH: u32 = 10;
+
+fn delivery(folder: &Path, size: &Size) -> Result<()> {
+    let seconds = size.period.unwrap_or(Duration::from_secs(8)).as_secs();
+    println!(
+        "CPU per delivery in µs; one shard, pinned to a core, the clients to another; floor: a bare loop of sends at the same pace\n"
+    );
+    println!("subscribers  batches/s  bytes   server   floor   ratio");
+    for (subscribers, per_second) in DELIVERY {
+        let mut ratios = Vec::new();
+        for _ in 0..size.runs {
+            let rate = (per_second * TICKS_PER_BATCH).to_string();
+            // A trade falls somewhere within its slot: the window ends a batch when the last of its slots has passed.
+            let window = (1000 / per_second - 1).to_string();
+            let mut flags = vec!["--shards", "1", "--feed-symbols", "A,B,C,D", "--ring-retention", "1m"];
+            flags.extend(["--feed-rate", &rate, "--batch-window-ms", &window]);
+            flags.extend(QUIT);
+            let server = Server::start(folder, &flags, &["taskset", "-c", "0"])?;
+            let clients = ["--mode", "tick", "--ramp", "4000", "--sources", "4"];
+            let report = bench(folder, &server, &["taskset", "-c", "1"], &clients, subscribers, seconds)?;
+            let metrics = http_get(&server.admin, "/metrics")?;
+            server.stop(true)?;
+            let bytes = metric(&metrics, "bytes_sent_total")? / metric(&metrics, "messages_sent_total")?;
+            let steady = &report["steady"];
+            let cpu = steady["server"]["cpu_per_delivery_us"].as_f64().context("the server's CPU time")?;
+            let pace =
+                steady["batches_per_second"].as_f64().context("batches per second")? / subscribers as f64;
+            let rounds = (pace * seconds as f64) as u32;
+            let floor = floor::measure(subscribers, bytes as usize, pace, rounds)?;
+            println!(
+                "{subscribers:>11}  {pace:>9.1}  {bytes:>5.0}  {cpu:>7.2} {floor:>7.2} {:>7.2}",
+                cpu / floor
+            );
+            ratios.push(cpu / floor);
+        }
+        println!("{subscribers:>11}  median ratio {:.2}\n", median(&mut ratios));
+    }
+    Ok(())
+}
+
+fn stalled(folder: &Path, size: &Size) -> Result<()> {
+    let readers = size.clients.unwrap_or(1_000);
+    let stalled = readers / 5;
+    let seconds = size.period.unwrap_or(Duration::from_secs(12)).as_secs();
+    println!(
+        "p99 latency in ms of {readers} readers in mode TICK, alone and beside {stalled} that stop reading\n"
+    );
+    println!("    alone   beside   ratio   closed as SLOW_CONSUMER");
+    let mut ratios = Vec::new();
+    for _ in 0..size.runs {
+        let mut p99 = Vec::new();
+        let mut closed = 0.0;
+        for stalled in [0, stalled] {
+            // 2,000 ticks a second fill a socket that is not read within a few seconds.
+            let mut flags = vec!["--feed-rate", "2000", "--batch-window-ms", "20", "--ring-retention", "1m"];
+            flags.extend(QUIT);
+            let server = Server::start(folder, &flags, &[])?;
+            let stalled = stalled.to_string();
+            let clients = ["--mode", "tick", "--ramp", "4000", "--sources", "4", "--stalled", &stalled];
+            let report = bench(folder, &server, &[], &clients, readers, seconds)?;
+            p99.push(report["latency_ms"]["p99"].as_f64().context("a p99")?);
+            let metrics = http_get(&server.admin, "/metrics")?;
+            closed = metric(&metrics, "tickwire_connections_closed_total{reason=\"slow_consumer\"}")?;
+            server.stop(true)?;
+        }
+        println!("{:>9.1} {:>8.1} {:>7.2}   {closed:>6}", p99[0], p99[1], p99[1] / p99[0]);
+        ratios.push(p99[1] / p99[0]);
+    }
+    println!("median ratio {:.2}", median(&mut ratios));
+    Ok(())
+}
+
+/// Runs `tickwire bench` against the server; its report must be a good one.
+fn bench(
+    folder: &Path,
+    server: &Server,
+    wrapper: &[&str],
+    arguments: &[&str],
+    clients: usize,
+    seconds: u64,
+) -> Result<Value> {
+    let program = folder.join("tickwire").into_os_string();
+    let mut words: Vec<std::ffi::OsString> = wrapper.iter().map(Into::into).collect();
+    words.push(program);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args(["bench", "--json", "--address", &server.address]).args(arguments);
+    command.args(["--clients", &clients.to_string(), "--for", &format!("{seconds}s")]);
+    command
+        .args(["--server-pid", &server.pid().to_string()])
+        .env("STREAM_PASS", PASSWORD)
+        .stderr(Stdio::inherit());
+    let output = command.output().context("cannot run tickwire bench")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "tickwire bench ended with {}: {text}", output.status);
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn metric(metrics: &str, series: &str) -> Result<f64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("no {series}"))?.parse()?)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn print_pretty(report: &Value) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(report)?);
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! `cargo xtask test`: every check and test, part by part; the same that CI runs.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::process::{cargo, succeed};
+use crate::{generate, tools};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Formatting.
+    Format,
+    /// Generated files are as they would be generated.
+    Generated,
+    /// Clippy, warnings denied.
+    Clippy,
+    /// Unit tests, integration tests, doctests.
+    Tests,
+    /// Documentation, warnings denied.
+    Docs,
+    /// Licences, sources, duplicates; advisories where their database can be reached.
+    Dependencies,
+}
+
+pub(crate) fn run(parts: &[Part]) -> Result<()> {
+    let parts = if parts.is_empty() { Part::value_variants() } else { parts };
+    let mut outcomes = Vec::new();
+    for part in parts {
+        println!("\n── {part:?}");
+        let start = Instant::now();
+        let result = part.run();
+        if let Err(error) = &result {
+            println!("{error:#}");
+        }
+        outcomes.push((part, result.is_ok(), start.elapsed()));
+    }
+    println!();
+    for (part, passed, elapsed) in &outcomes {
+        let outcome = if *passed { "passed" } else { "FAILED" };
+        println!("{:<13} {outcome} {:>6.1} s", format!("{part:?}"), elapsed.as_secs_f64());
+    }
+    let failed = outcomes.iter().filter(|(_, passed, _)| !passed).count();
+    println!("{} passed, {failed} failed", outcomes.len() - failed);
+    if failed > 0 { bail!("not everything passed") } else { Ok(()) }
+}
+
+impl Part {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Format => succeed(cargo().args(["fmt", "--all", "--check"])),
+            Self::Generated => generate::run(true),
+            Self::Clippy => succeed(cargo().args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--locked",
+                "--",
+                "--deny",
+                "warnings",
+            ])),
+            Self::Tests => {
+                // The client that was written from the protocol's page alone.
+                tools::debian("python3", "python3")?;
+                succeed(cargo().args(["test", "--workspace", "--all-features", "--locked"]))
+            }
+            Self::Docs => succeed(
+                cargo()
+                    .args(["doc", "--workspace", "--all-features", "--no-deps", "--locked"])
+                    .env("RUSTDOCFLAGS", "--deny warnings"),
+            ),
+            Self::Dependencies => dependencies(),
+        }
+    }
+}
+
+fn dependencies() -> Result<()> {
+    let program = tools::cargo_deny()?;
+    let deny = |checks: &[&str]| {
+        let mut command = Command::new(&program);
+        command
+            .current_dir(generate::root())
+            .args(["--locked", "check", "--hide-inclusion-graph"])
+            .args(checks);
+        succeed(&mut command)
+    };
+    deny(&["bans", "licenses", "sources"])?;
+    if advisories_can_be_had() {
+        deny(&["advisories"])
+    } else {
+        println!(
+            "advisories were NOT checked: their database cannot be reached from here; where it can, \
+             `cargo xtask test dependencies` checks them too"
+        );
+        Ok(())
+    }
+}
+
+/// Asks for the head of the advisories' database, for at most ten seconds.
+fn advisories_can_be_had() -> bool {
+    let mut command = Command::new("timeout");
+    command.args(["10", "git", "ls-remote", "--quiet", "https://github.com/RustSec/advisory-db", "HEAD"]);
+    command.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
