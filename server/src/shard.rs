@@ -315,8 +315,8 @@ impl Shard {
         for _ in 0..self.pending.len().min(PENDING_PER_TURN) {
             let Some(key) = self.pending.pop_front() else { return };
             let Some(connection) = self.connections.get_mut(key) else { continue };
-            let (read, write) = (connection.read_pending, connection.write_pending);
-            (connection.read_pending, connection.write_pending) = (false, false);
+            let (read, write) = (connection.up.read_pending, connection.write_pending);
+            (connection.up.read_pending, connection.write_pending) = (false, false);
             if write {
                 self.write(key);
             }

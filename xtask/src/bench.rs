@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use serde_json::Value;
+use tickwire_proto::encode::FrameMessage as _;
+use tickwire_proto::message::{Auth, Mode, Subscribe};
 
 use crate::process::{PASSWORD, Server, build, http_get};
 
@@ -48,14 +50,8 @@ fn idle(folder: &Path, size: &Size) -> Result<()> {
     let seconds = size.period.unwrap_or(Duration::from_secs(60)).as_secs();
     println!("{clients} clients in mode SECOND for {seconds} s");
     let server = Server::start(folder, &QUIT, &[])?;
-    let report = bench(
-        folder,
-        &server,
-        &[],
-        &["--mode", "second", "--ramp", "2000", "--sources", "8"],
-        clients,
-        seconds,
-    )?;
+    let report =
+        bench(folder, &server, &["--mode", "second", "--ramp", "2000", "--sources", "8"], clients, seconds)?;
     print_pretty(&report)?;
     server.stop(true)
 }
@@ -67,41 +63,95 @@ const DELIVERY: [(usize, u32); 2] = [(1_000, 100), (10_000, 8)];
 const TICKS_PER_BATCH: u32 = 10;
 
 fn delivery(folder: &Path, size: &Size) -> Result<()> {
-    let seconds = size.period.unwrap_or(Duration::from_secs(8)).as_secs();
+    let period = size.period.unwrap_or(Duration::from_secs(6));
     println!(
-        "CPU per delivery in µs; one shard, pinned to a core, the clients to another; floor: a bare loop of sends at the same pace\n"
+        "CPU per delivery in µs. The server (one shard) and the floor, a bare loop of sends, have one core, their reader, the same for both, has \
+         the other; both send as much as often.\n"
     );
     println!("subscribers  batches/s  bytes   server   floor   ratio");
+    let hello = std::env::temp_dir().join(format!("tickwire-hello-{}", std::process::id()));
+    std::fs::write(&hello, greeting())?;
     for (subscribers, per_second) in DELIVERY {
         let mut ratios = Vec::new();
         for _ in 0..size.runs {
-            let rate = (per_second * TICKS_PER_BATCH).to_string();
-            // A trade falls somewhere within its slot: the window ends a batch when the last of its slots has passed.
-            let window = (1000 / per_second - 1).to_string();
-            let mut flags = vec!["--shards", "1", "--feed-symbols", "A,B,C,D", "--ring-retention", "1m"];
-            flags.extend(["--feed-rate", &rate, "--batch-window-ms", &window]);
-            flags.extend(QUIT);
-            let server = Server::start(folder, &flags, &["taskset", "-c", "0"])?;
-            let clients = ["--mode", "tick", "--ramp", "4000", "--sources", "4"];
-            let report = bench(folder, &server, &["taskset", "-c", "1"], &clients, subscribers, seconds)?;
-            let metrics = http_get(&server.admin, "/metrics")?;
-            server.stop(true)?;
-            let bytes = metric(&metrics, "bytes_sent_total")? / metric(&metrics, "messages_sent_total")?;
-            let steady = &report["steady"];
-            let cpu = steady["server"]["cpu_per_delivery_us"].as_f64().context("the server's CPU time")?;
-            let pace =
-                steady["batches_per_second"].as_f64().context("batches per second")? / subscribers as f64;
-            let rounds = (pace * seconds as f64) as u32;
+            let (server, pace, bytes) = deliveries(folder, &hello, subscribers, per_second, period)?;
+            let rounds = (pace * period.as_secs_f64()) as u32;
             let floor = floor::measure(subscribers, bytes as usize, pace, rounds)?;
             println!(
-                "{subscribers:>11}  {pace:>9.1}  {bytes:>5.0}  {cpu:>7.2} {floor:>7.2} {:>7.2}",
-                cpu / floor
+                "{subscribers:>11}  {pace:>9.1}  {bytes:>5.0}  {server:>7.2} {floor:>7.2} {:>7.2}",
+                server / floor
             );
-            ratios.push(cpu / floor);
+            ratios.push(server / floor);
         }
         println!("{subscribers:>11}  median ratio {:.2}\n", median(&mut ratios));
     }
+    std::fs::remove_file(hello)?;
     Ok(())
+}
+
+/// AUTH, and SUBSCRIBE to all trades.
+fn greeting() -> Vec<u8> {
+    let auth = Auth { username: "tickwire".into(), password: PASSWORD.into() };
+    let subscribe = Subscribe { mode: Mode::Tick.into(), resume: None, symbols: Vec::new() };
+    [auth.to_frame(), subscribe.to_frame()].concat()
+}
+
+/// The server's CPU time per delivery in microseconds, its batches per second, and a batch's bytes.
+fn deliveries(
+    folder: &Path,
+    hello: &Path,
+    subscribers: usize,
+    per_second: u32,
+    period: Duration,
+) -> Result<(f64, f64, f64)> {
+    let rate = (per_second * TICKS_PER_BATCH).to_string();
+    // A trade falls somewhere within its slot: the window ends a batch when the last of its slots has passed.
+    let window = (1000 / per_second - 1).to_string();
+    let mut flags = vec!["--shards", "1", "--feed-symbols", "A,B,C,D", "--ring-retention", "1m"];
+    // The reader only reads.
+    flags.extend(["--heartbeat-timeout", "1h", "--feed-rate", &rate, "--batch-window-ms", &window]);
+    flags.extend(QUIT);
+    let server = Server::start(folder, &flags, &["taskset", "-c", floor::WRITER_CORE])?;
+    let mut reader = floor::reader(&server.address, subscribers, Some(hello))?;
+    let sample = || -> Result<_> {
+        let metrics = http_get(&server.admin, "/metrics")?;
+        let cpu = process_cpu(server.pid())?;
+        Ok((metric(&metrics, "messages_sent_total")?, metric(&metrics, "bytes_sent_total")?, cpu))
+    };
+    let all = |metrics: &str| {
+        metric(metrics, "tickwire_subscriptions{stream=\"tick\"}").is_ok_and(|n| n >= subscribers as f64)
+    };
+    while !all(&http_get(&server.admin, "/metrics")?) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(SETTLE);
+    let (messages, bytes, cpu) = sample()?;
+    let start = std::time::Instant::now();
+    std::thread::sleep(period);
+    let elapsed = start.elapsed();
+    let (more_messages, more_bytes, more_cpu) = sample()?;
+    server.stop(true)?;
+    reader.wait()?;
+    let delivered = more_messages - messages;
+    ensure!(delivered > 0.0, "nothing was delivered");
+    Ok((
+        (more_cpu - cpu).as_secs_f64() * 1e6 / delivered,
+        delivered / subscribers as f64 / elapsed.as_secs_f64(),
+        (more_bytes - bytes) / delivered,
+    ))
+}
+
+/// What connecting left behind is over by then.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// What a process' threads have spent on processors.
+fn process_cpu(pid: u32) -> Result<Duration> {
+    let mut nanos = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        nanos += text.split_whitespace().next().context("a time in schedstat")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanos))
 }
 
 fn stalled(folder: &Path, size: &Size) -> Result<()> {
@@ -123,7 +173,7 @@ fn stalled(folder: &Path, size: &Size) -> Result<()> {
             let server = Server::start(folder, &flags, &[])?;
             let stalled = stalled.to_string();
             let clients = ["--mode", "tick", "--ramp", "4000", "--sources", "4", "--stalled", &stalled];
-            let report = bench(folder, &server, &[], &clients, readers, seconds)?;
+            let report = bench(folder, &server, &clients, readers, seconds)?;
             p99.push(report["latency_ms"]["p99"].as_f64().context("a p99")?);
             let metrics = http_get(&server.admin, "/metrics")?;
             closed = metric(&metrics, "tickwire_connections_closed_total{reason=\"slow_consumer\"}")?;
@@ -137,19 +187,9 @@ fn stalled(folder: &Path, size: &Size) -> Result<()> {
 }
 
 /// Runs `tickwire bench` against the server; its report must be a good one.
-fn bench(
-    folder: &Path,
-    server: &Server,
-    wrapper: &[&str],
-    arguments: &[&str],
-    clients: usize,
-    seconds: u64,
-) -> Result<Value> {
-    let program = folder.join("tickwire").into_os_string();
-    let mut words: Vec<std::ffi::OsString> = wrapper.iter().map(Into::into).collect();
-    words.push(program);
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).args(["bench", "--json", "--address", &server.address]).args(arguments);
+fn bench(folder: &Path, server: &Server, arguments: &[&str], clients: usize, seconds: u64) -> Result<Value> {
+    let mut command = Command::new(folder.join("tickwire"));
+    command.args(["bench", "--json", "--address", &server.address]).args(arguments);
     command.args(["--clients", &clients.to_string(), "--for", &format!("{seconds}s")]);
     command
         .args(["--server-pid", &server.pid().to_string()])

@@ -59,7 +59,7 @@ enum Command {
     Picture,
     /// The reading side of the floor that `bench delivery` measures against.
     #[command(hide = true)]
-    FloorReader { address: std::net::SocketAddr, connections: usize },
+    FloorReader { address: std::net::SocketAddr, connections: usize, hello: Option<std::path::PathBuf> },
 }
 
 fn main() -> ExitCode {
@@ -71,7 +71,9 @@ fn main() -> ExitCode {
             bench::run(what, &bench::Size { runs, clients, period })
         }
         Command::Picture => picture::run(),
-        Command::FloorReader { address, connections } => bench::floor::read(address, connections),
+        Command::FloorReader { address, connections, hello } => {
+            bench::floor::read(address, connections, hello.as_deref())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

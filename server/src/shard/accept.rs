@@ -93,7 +93,7 @@ impl Shard {
         tracing::debug!(shard = self.number, %peer, key, "connected");
         if others >= self.shared.config.limits.max_connections {
             // It is only told so: the place that it takes meanwhile is none of those that are bounded.
-            self.connections[key].counted = false;
+            self.connections[key].up.counted = false;
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
             self.refuse_for_limit(key);
             return;

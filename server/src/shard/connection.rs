@@ -26,9 +26,27 @@ const WRITE_BUDGET: usize = 256 * 1024;
 /// answered without reading is a slow consumer. A batch may wait there besides: the opening, a cut one, or the rest of one.
 const OUTBOX_LIMIT: usize = 256 * 1024;
 
+/// What a delivery touches stands together, about a cache line of it: a walk over thousands of connections is as fast as memory lets it
+/// be. The rest is in [`Up`].
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: TcpStream,
+    outbox: Option<Box<Outbox>>,
+    /// Whether more waits in the outbox than may; acted upon when it is next written to.
+    pub(super) overflowed: bool,
+    /// Whether the shard is to write on in its next turn.
+    pub(super) write_pending: bool,
+    pub(super) subscription: Option<Subscription>,
+    /// When something was last written, in milliseconds of the shard's clock; as all times here.
+    pub(super) sent: u64,
+    /// Since when the socket has been full, without taking a byte; `None`: it is not.
+    pub(super) blocked: Option<u64>,
+    pub(super) up: Up,
+}
+
+/// What matters when something comes from the client, or is due.
+#[derive(Debug)]
+pub(super) struct Up {
     pub(super) peer: SocketAddr,
     /// Tells this connection from others that had its slot.
     pub(super) generation: u32,
@@ -37,16 +55,8 @@ pub(super) struct Connection {
     pub(super) partial: Vec<u8>,
     /// Whether whole frames may be left in `partial`, to be taken before more is read.
     pub(super) unparsed: bool,
-    outbox: Option<Box<Outbox>>,
-    /// Whether more waits in the outbox than may; acted upon when it is next written to.
-    pub(super) overflowed: bool,
-    pub(super) subscription: Option<Subscription>,
-    /// When the last whole frame came, or the connection, in milliseconds of the shard's clock; as all times here.
+    /// When the last whole frame came, or the connection.
     pub(super) received: u64,
-    /// When something was last written.
-    pub(super) sent: u64,
-    /// Since when the socket has been full, without taking a byte; `None`: it is not.
-    pub(super) blocked: Option<u64>,
     /// When it is closed as the server drains.
     pub(super) drain_at: Option<u64>,
     /// Why and until when it is only waited for what is left to be written, and for the client to close.
@@ -55,8 +65,6 @@ pub(super) struct Connection {
     pub(super) finished: bool,
     /// Whether the shard is to read on in its next turn.
     pub(super) read_pending: bool,
-    /// Whether the shard is to write on in its next turn.
-    pub(super) write_pending: bool,
     /// The tick of its entry in the timer wheel; `u64::MAX`: none.
     pub(super) armed: u64,
     /// Whether it takes one of the places that MAX_CONNECTIONS bounds.
@@ -75,7 +83,7 @@ pub(super) struct Subscription {
     /// Whether it started in the past and has not been at the log's end yet: the write queue's limit does not hold for it.
     pub(super) catching_up: bool,
     /// Until the log has come so far, nothing is sent: what is up to this sequence the client has already.
-    pub(super) skip: Option<Skip>,
+    pub(super) skip: Option<Box<Skip>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,26 +136,29 @@ pub(super) struct Written {
 
 impl Connection {
     pub(super) fn new(socket: TcpStream, peer: SocketAddr, generation: u32, now: u64) -> Self {
-        Self {
-            socket,
+        let up = Up {
             peer,
             generation,
             session: Session::default(),
             partial: Vec::new(),
             unparsed: false,
-            outbox: None,
-            overflowed: false,
-            subscription: None,
             received: now,
-            sent: now,
-            blocked: None,
             drain_at: None,
             lingering: None,
             finished: false,
             read_pending: false,
-            write_pending: false,
             armed: u64::MAX,
             counted: true,
+        };
+        Self {
+            socket,
+            outbox: None,
+            overflowed: false,
+            write_pending: false,
+            subscription: None,
+            sent: now,
+            blocked: None,
+            up,
         }
     }
 

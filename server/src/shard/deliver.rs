@@ -106,7 +106,7 @@ impl Shard {
         self.resolve_skip(key);
         let Shard { connections, topics, metrics, now, .. } = self;
         let connection = &mut connections[key];
-        if connection.overflowed && connection.lingering.is_none() {
+        if connection.overflowed && connection.up.lingering.is_none() {
             return self.slow_consumer(key, "asks for more than it reads");
         }
         let log = connection.subscription.as_ref().map(|subscription| &topics[subscription.topic].log);
@@ -130,8 +130,8 @@ impl Shard {
                 if let Some(subscription) = &mut connection.subscription {
                     subscription.catching_up &= subscription.skip.is_some();
                 }
-                if connection.lingering.is_some() && !connection.finished {
-                    connection.finished = true;
+                if connection.up.lingering.is_some() && !connection.up.finished {
+                    connection.up.finished = true;
                     // Where it fails, the connection is gone, and reading says so.
                     let _shut = connection.socket.shutdown(Shutdown::Write);
                 }
@@ -139,7 +139,7 @@ impl Shard {
             Flush::More => {
                 if !connection.write_pending {
                     connection.write_pending = true;
-                    if !connection.read_pending {
+                    if !connection.up.read_pending {
                         self.pending.push_back(key);
                     }
                 }
@@ -153,7 +153,7 @@ impl Shard {
     /// Where a subscription waits for its start: finds it in the log, in the middle of a batch if need be.
     fn resolve_skip(&mut self, key: usize) {
         while let Some(subscription) = &mut self.connections[key].subscription
-            && let Some(skip) = subscription.skip
+            && let Some(skip) = subscription.skip.as_deref().copied()
         {
             let topic = &self.topics[subscription.topic];
             let Some(entry) = topic.log.get(subscription.next) else { return };
@@ -181,7 +181,7 @@ impl Shard {
     /// closed when it is next written to, not here: the caller goes on with it.
     pub(super) fn enqueue(&mut self, key: usize, frame: bytes::Bytes, kind: Kind) {
         let connection = &mut self.connections[key];
-        if connection.lingering.is_none() {
+        if connection.up.lingering.is_none() {
             if kind == Kind::Batch {
                 self.metrics.messages_sent.inc();
             }

@@ -24,7 +24,7 @@ impl Shard {
     /// Tells the client why, and closes.
     pub(super) fn refuse(&mut self, key: usize, refusal: Refusal) {
         let code = refusal.code;
-        tracing::debug!(peer = %self.connections[key].peer, code = code.name(), message = refusal.message, "refused");
+        tracing::debug!(peer = %self.connections[key].up.peer, code = code.name(), message = refusal.message, "refused");
         let error = self.error(key, refusal);
         self.unsubscribe(key, None);
         // It is the last frame, however much waits before it.
@@ -37,8 +37,8 @@ impl Shard {
         self.unsubscribe(key, None);
         let until = self.now + LINGER.as_millis() as u64;
         let connection = &mut self.connections[key];
-        connection.partial = Vec::new();
-        connection.lingering.get_or_insert((reason, until));
+        connection.up.partial = Vec::new();
+        connection.up.lingering.get_or_insert((reason, until));
         self.write(key);
         self.arm(key);
     }
@@ -46,7 +46,7 @@ impl Shard {
     /// Closes a connection whose client does not keep up; it is told so if its socket has any room left. It may be gone afterwards.
     pub(super) fn slow_consumer(&mut self, key: usize, why: &'static str) {
         let connection = &self.connections[key];
-        if connection.lingering.is_some() {
+        if connection.up.lingering.is_some() {
             return;
         }
         connection.lift_send_limit();
@@ -63,18 +63,18 @@ impl Shard {
     pub(super) fn close(&mut self, key: usize, reason: CloseReason) {
         self.unsubscribe(key, None);
         let connection = self.connections.remove(key);
-        let reason = connection.lingering.map_or(reason, |(reason, _)| reason);
-        if reason == CloseReason::Refused(ErrorCode::ConnectionLimit) && connection.lingering.is_some() {
+        let reason = connection.up.lingering.map_or(reason, |(reason, _)| reason);
+        if reason == CloseReason::Refused(ErrorCode::ConnectionLimit) && connection.up.lingering.is_some() {
             self.acceptor.refused -= 1;
         }
         if connection.blocked.is_some() {
             self.metrics.lagging(-1);
         }
         self.metrics.closed(reason);
-        if connection.counted {
+        if connection.up.counted {
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
         }
-        tracing::debug!(shard = self.number, peer = %connection.peer, key, reason = reason.label(), "closed");
+        tracing::debug!(shard = self.number, peer = %connection.up.peer, key, reason = reason.label(), "closed");
     }
 
     /// An ERROR frame; its retry_after_ms is the refusal's and up to half as much again, so that those refused together do not come
@@ -88,7 +88,7 @@ impl Shard {
 
     /// A number that differs from connection to connection.
     fn dice(&self, key: usize) -> u64 {
-        let who = (self.number as u64) << 48 | u64::from(self.connections[key].generation);
+        let who = (self.number as u64) << 48 | u64::from(self.connections[key].up.generation);
         mix(mix(who ^ 0x5eed) ^ self.now)
     }
 
@@ -131,7 +131,7 @@ impl Shard {
         let window = self.shared.config.drain.window.as_millis() as u64;
         for _ in 0..DELIVERIES_PER_TURN {
             let Some(key) = self.to_drain.pop() else { return };
-            if self.connections.get(key).is_none_or(|connection| connection.lingering.is_some()) {
+            if self.connections.get(key).is_none_or(|connection| connection.up.lingering.is_some()) {
                 continue;
             }
             // The window is cut into as many slots as there are clients; each leaves at a moment of its own within its slot.
@@ -145,7 +145,7 @@ impl Shard {
                 message: "the server is about to leave; connect to another after retry_after_ms".into(),
                 retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
             };
-            self.connections[key].drain_at = Some(leave_at + HANDOVER.as_millis() as u64);
+            self.connections[key].up.drain_at = Some(leave_at + HANDOVER.as_millis() as u64);
             self.enqueue(key, error.to_frame(), Kind::Control);
             self.write(key);
             self.arm(key);

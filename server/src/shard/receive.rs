@@ -41,8 +41,8 @@ impl Shard {
         let read = self.read_into(key, &mut buffer);
         self.buffer = buffer;
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if read == Read::More && !connection.read_pending {
-            connection.read_pending = true;
+        if read == Read::More && !connection.up.read_pending {
+            connection.up.read_pending = true;
             if !connection.write_pending {
                 self.pending.push_back(key);
             }
@@ -56,7 +56,7 @@ impl Shard {
     fn read_into(&mut self, key: usize, buffer: &mut [u8]) -> Read {
         for _ in 0..READS_PER_TURN {
             let connection = &mut self.connections[key];
-            if connection.unparsed {
+            if connection.up.unparsed {
                 // What has been read already comes first; more is not read before, so that little is held.
                 if self.receive(key, &[]) == Received::Paused {
                     return Read::More;
@@ -69,7 +69,7 @@ impl Shard {
                     return Read::Done;
                 }
                 // It is only waited for its end; what it still sends is of no interest.
-                Ok(_) if connection.lingering.is_some() => {}
+                Ok(_) if connection.up.lingering.is_some() => {}
                 Ok(len) => match self.receive(key, &buffer[..len]) {
                     Received::All => {}
                     Received::Paused => return Read::More,
@@ -89,7 +89,7 @@ impl Shard {
 
     /// Takes bytes up: whole frames at once, straight from where they are; what is left is kept until the rest comes.
     fn receive(&mut self, key: usize, bytes: &[u8]) -> Received {
-        let mut partial = std::mem::take(&mut self.connections[key].partial);
+        let mut partial = std::mem::take(&mut self.connections[key].up.partial);
         if partial.is_empty() {
             let (received, taken) = self.take_frames(key, bytes);
             self.keep(key, received, bytes[taken..].to_vec());
@@ -108,8 +108,8 @@ impl Shard {
     fn keep(&mut self, key: usize, received: Received, rest: Vec<u8>) {
         if received != Received::Ended {
             let connection = &mut self.connections[key];
-            connection.partial = rest;
-            connection.unparsed = received == Received::Paused;
+            connection.up.partial = rest;
+            connection.up.unparsed = received == Received::Paused;
         }
     }
 
@@ -117,7 +117,7 @@ impl Shard {
     fn take_frames(&mut self, key: usize, bytes: &[u8]) -> (Received, usize) {
         let mut taken = 0;
         while taken < bytes.len() {
-            let session = self.connections[key].session;
+            let session = self.connections[key].up.session;
             let max_payload = session.max_payload(self.shared.config.protocol.max_msg_size);
             let request = match parse(&bytes[taken..], max_payload) {
                 Ok(Parsed::Incomplete { .. }) => break,
@@ -134,7 +134,7 @@ impl Shard {
             }
             // A request may end the connection: a wrong password does.
             let Some(connection) = self.connections.get(key) else { return (Received::Ended, taken) };
-            if connection.lingering.is_some() {
+            if connection.up.lingering.is_some() {
                 return (Received::Ended, taken);
             }
             // One subscription a turn: looking up the past is the one thing a client can ask for that takes the shard's time.
@@ -146,7 +146,7 @@ impl Shard {
     }
 
     fn on_request(&mut self, key: usize, request: Request) {
-        self.connections[key].received = self.now;
+        self.connections[key].up.received = self.now;
         match request {
             Request::Authenticate(auth) => self.authenticate(key, &auth),
             Request::Subscribe(subscribe) => self.subscribe(key, &subscribe),
@@ -157,10 +157,10 @@ impl Shard {
     fn authenticate(&mut self, key: usize, auth: &Auth) {
         let Shard { shared, connections, metrics, .. } = self;
         let connection = &mut connections[key];
-        let (address, now) = (connection.peer.ip(), Instant::now());
+        let (address, now) = (connection.up.peer.ip(), Instant::now());
         if let Some(wait) = shared.limiter.wait(address, now) {
             metrics.auth_failed(AuthFailure::RateLimited);
-            tracing::debug!(peer = %connection.peer, ?wait, "AUTH refused: too many failures");
+            tracing::debug!(peer = %connection.up.peer, ?wait, "AUTH refused: too many failures");
             let message = "too many failed AUTHs from this address";
             let refusal = Refusal::new(ErrorCode::RateLimited, message).retry_after(wait);
             return self.refuse(key, refusal);
@@ -168,12 +168,12 @@ impl Shard {
         if !shared.config.credentials.matches(&auth.username, &auth.password) {
             shared.limiter.failed(address, now);
             metrics.auth_failed(AuthFailure::Credentials);
-            tracing::debug!(peer = %connection.peer, username = auth.username, "AUTH failed");
+            tracing::debug!(peer = %connection.up.peer, username = auth.username, "AUTH failed");
             return self.refuse(key, Refusal::new(ErrorCode::AuthFailed, "username or password is wrong"));
         }
-        connection.session = Session::Authenticated;
+        connection.up.session = Session::Authenticated;
         connection.enqueue(Heartbeat {}.to_frame(), Kind::Control);
-        tracing::debug!(peer = %connection.peer, username = auth.username, "authenticated");
+        tracing::debug!(peer = %connection.up.peer, username = auth.username, "authenticated");
         self.arm(key);
     }
 }

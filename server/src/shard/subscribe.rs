@@ -52,7 +52,7 @@ impl Shard {
         if resumed {
             self.metrics.resumed.inc();
         }
-        let peer = self.connections[key].peer;
+        let peer = self.connections[key].up.peer;
         tracing::debug!(%peer, ?mode, symbols = request.symbols.len(), first = opening.first, resumed, "subscribed");
         let place = self.topics[topic].subscribers.len();
         self.topics[topic].subscribers.push(key);
@@ -103,7 +103,7 @@ impl Shard {
         }
         let until = self.now + AHEAD_TOLERANCE.as_millis() as u64;
         subscription.next = opening.index;
-        subscription.skip = opening.skip.then(|| Skip { after: opening.first - 1, until });
+        subscription.skip = opening.skip.then(|| Box::new(Skip { after: opening.first - 1, until }));
         let frame = DataBatch {
             schema_version: SCHEMA_VERSION,
             ticks: Vec::new(),

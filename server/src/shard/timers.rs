@@ -29,11 +29,11 @@ struct Deadlines {
 impl Deadlines {
     fn of(connection: &Connection, config: &Config) -> Self {
         let ms = |duration: std::time::Duration| duration.as_millis() as u64;
-        let authenticated = connection.session == Session::Authenticated;
+        let authenticated = connection.up.session == Session::Authenticated;
         let protocol = &config.protocol;
         Self {
-            auth: (!authenticated).then(|| connection.received + ms(protocol.auth_deadline)),
-            silence: connection.received + ms(protocol.heartbeat_timeout + HEARTBEAT_GRACE),
+            auth: (!authenticated).then(|| connection.up.received + ms(protocol.auth_deadline)),
+            silence: connection.up.received + ms(protocol.heartbeat_timeout + HEARTBEAT_GRACE),
             write: connection.blocked.map(|since| since + ms(config.limits.write_deadline)),
             heartbeat: (authenticated && connection.blocked.is_none())
                 .then(|| connection.sent + ms(protocol.heartbeat_interval)),
@@ -41,12 +41,12 @@ impl Deadlines {
     }
 
     fn earliest(connection: &Connection, config: &Config) -> u64 {
-        if let Some((_, until)) = connection.lingering {
+        if let Some((_, until)) = connection.up.lingering {
             return until;
         }
         let Self { auth, silence, write, heartbeat } = Self::of(connection, config);
-        let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip);
-        let others = [auth, write, heartbeat, connection.drain_at, skip.map(|skip| skip.until)];
+        let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip.as_deref());
+        let others = [auth, write, heartbeat, connection.up.drain_at, skip.map(|skip| skip.until)];
         others.into_iter().flatten().fold(silence, u64::min)
     }
 }
@@ -57,9 +57,9 @@ impl Shard {
     pub(super) fn arm(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let due = Wheel::tick(Deadlines::earliest(connection, &self.shared.config));
-        if due < connection.armed {
-            connection.armed = due;
-            self.wheel.insert(Timer { key, generation: connection.generation, due });
+        if due < connection.up.armed {
+            connection.up.armed = due;
+            self.wheel.insert(Timer { key, generation: connection.up.generation, due });
         }
     }
 
@@ -68,10 +68,10 @@ impl Shard {
         for _ in 0..TIMERS_PER_TURN {
             let Some(timer) = self.due.pop() else { return };
             let Some(connection) = self.connections.get_mut(timer.key) else { continue };
-            if connection.generation != timer.generation || connection.armed != timer.due {
+            if connection.up.generation != timer.generation || connection.up.armed != timer.due {
                 continue;
             }
-            connection.armed = u64::MAX;
+            connection.up.armed = u64::MAX;
             self.on_deadline(timer.key);
             self.arm(timer.key);
         }
@@ -80,7 +80,7 @@ impl Shard {
     fn on_deadline(&mut self, key: usize) {
         let (now, connection) = (self.now, &self.connections[key]);
         let passed = |deadline: Option<u64>| deadline.is_some_and(|deadline| now >= deadline);
-        if let Some((reason, until)) = connection.lingering {
+        if let Some((reason, until)) = connection.up.lingering {
             if now >= until {
                 self.close(key, reason);
             }
@@ -88,7 +88,7 @@ impl Shard {
         }
         let config = &self.shared.config;
         let Deadlines { auth, silence, write, heartbeat } = Deadlines::of(connection, config);
-        let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip);
+        let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip.as_deref());
         if passed(auth) {
             self.metrics.auth_failed(AuthFailure::Timeout);
             let message = format!("no AUTH within {}", shown(config.protocol.auth_deadline));
@@ -99,7 +99,7 @@ impl Shard {
             self.refuse(key, Refusal::new(ErrorCode::HeartbeatTimeout, message));
         } else if passed(write) {
             self.slow_consumer(key, "took nothing for WRITE_DEADLINE_MS");
-        } else if passed(connection.drain_at) {
+        } else if passed(connection.up.drain_at) {
             self.finish(key, CloseReason::Drained);
         } else if passed(skip.map(|skip| skip.until)) {
             self.give_up_skip(key);
