@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tickwire_proto::message::Mode;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::bars::Bars;
 use crate::batch::Encoder;
@@ -52,6 +52,12 @@ struct Waiting {
     caught_up: bool,
 }
 
+impl Waiting {
+    fn len(&self) -> usize {
+        self.trades.as_ref().map_or(0, |run| run.rows.len())
+    }
+}
+
 impl Publisher {
     /// A publisher for a feed of this identity.
     #[must_use]
@@ -80,10 +86,12 @@ impl Publisher {
             let window_end = Instant::now() + self.window;
             let mut waiting = Waiting::default();
             self.gather(chunk, &mut waiting);
-            // While the past is filled in there is nothing to wait for.
-            while waiting.caught_up
-                && waiting.trades.as_ref().is_some_and(|run| run.rows.len() < MAX_WAITING_ROWS)
-            {
+            // While the past is filled in there is nothing to wait for. Otherwise one sleep for the whole window, and then all that has come
+            // meanwhile: a wake-up per trade would take more of a core than the trade.
+            if waiting.caught_up {
+                sleep_until(window_end).await;
+            }
+            while waiting.caught_up && waiting.len() < MAX_WAITING_ROWS {
                 match timeout_at(window_end, feed.next()).await {
                     Ok(Some(chunk)) => self.gather(chunk, &mut waiting),
                     Ok(None) | Err(_) => break,
@@ -120,6 +128,7 @@ impl Publisher {
     }
 
     fn publish(&mut self, waiting: Waiting) {
+        let rows = waiting.len();
         let Waiting { trades, seconds, minutes, due, caught_up } = waiting;
         let runs =
             [(Mode::Second, &seconds[..]), (Mode::Minute, &minutes[..]), (Mode::Tick, trades.as_slice())];
@@ -134,7 +143,7 @@ impl Publisher {
         if appended {
             self.streams.wake();
         }
-        self.metrics.published(trades.map_or(0, |run| run.rows.len()), due, wall_now(), caught_up);
+        self.metrics.published(rows, due, wall_now(), caught_up);
     }
 }
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tickwire_proto::message::DataBatch;
 use tickwire_proto::{Parsed, parse};
 
-/// Chunks that come after so many milliseconds each.
+/// Chunks that come so many milliseconds after the start.
 struct Script {
     identity: Identity,
     chunks: std::collections::VecDeque<(u64, Chunk)>,
-    wait: Option<Instant>,
+    start: Instant,
 }
 
 impl Feed for Script {
@@ -20,10 +20,11 @@ impl Feed for Script {
     }
 
     async fn next(&mut self) -> Option<Chunk> {
-        let (after, _) = self.chunks.front()?;
-        let until = *self.wait.get_or_insert_with(|| Instant::now() + Duration::from_millis(*after));
-        tokio::time::sleep_until(until).await;
-        self.wait = None;
+        let (at, _) = self.chunks.front()?;
+        let due = self.start + Duration::from_millis(*at);
+        if due > Instant::now() {
+            sleep_until(due).await;
+        }
         self.chunks.pop_front().map(|(_, chunk)| chunk)
     }
 }
@@ -33,15 +34,15 @@ async fn publish(chunks: Vec<(u64, Vec<u64>)>) -> [Vec<(u64, u64, usize)>; 3] {
     let symbols = Symbols::new(["A".into(), "B".into()].into());
     let identity = Identity { epoch: 1, symbols, first_sequence: 1, start: 100 * SECOND, complete: true };
     let mut first_sequence = 1;
-    let chunks = chunks.into_iter().map(|(after, times)| {
+    let chunks = chunks.into_iter().map(|(at, times)| {
         let trades: Vec<_> =
             times.iter().map(|time| Trade { symbol: 1, time: *time, price: 5, size: 1 }).collect();
         let chunk =
             Chunk { first_sequence, watermark: *times.last().unwrap() + 1, due: 0, caught_up: true, trades };
         first_sequence += chunk.trades.len() as u64;
-        (after, chunk)
+        (at, chunk)
     });
-    let feed = Script { identity: identity.clone(), chunks: chunks.collect(), wait: None };
+    let feed = Script { identity: identity.clone(), chunks: chunks.collect(), start: Instant::now() };
     let bounds = RingBounds { size: 1 << 20, retention: Duration::from_secs(60) };
     let streams = Arc::new(Streams::new(1, floors(&identity), true, bounds, 1, vec![]));
     let metrics = Metrics::new(0).unwrap();
@@ -81,7 +82,7 @@ async fn what_comes_within_the_window_shares_a_batch_and_what_comes_later_does_n
 async fn every_mode_has_a_stream_of_its_own() {
     let t = 100 * SECOND;
     let [seconds, minutes, ticks] =
-        publish(vec![(0, vec![t]), (1000, vec![t + SECOND]), (60_000, vec![t + 61 * SECOND])]).await;
+        publish(vec![(0, vec![t]), (1000, vec![t + SECOND]), (61_000, vec![t + 61 * SECOND])]).await;
     assert_eq!(ticks, [(1, 1, 1), (2, 2, 1), (3, 3, 1)]);
     // Second 100 with its bar; 101 with its bar; 102 to 160 without. The last one is still open.
     assert_eq!(seconds, [(201, 202, 1), (203, 322, 1)]);
