@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tickwire_proto::message::Mode;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::bars::Bars;
 use crate::batch::Encoder;
@@ -92,9 +92,14 @@ impl Publisher {
                 sleep_until(window_end).await;
             }
             while waiting.caught_up && waiting.len() < MAX_WAITING_ROWS {
-                match timeout_at(window_end, feed.next()).await {
-                    Ok(Some(chunk)) => self.gather(chunk, &mut waiting),
-                    Ok(None) | Err(_) => break,
+                // What is there already, and no more: dropping next() loses nothing.
+                tokio::select! {
+                    biased;
+                    next = feed.next() => match next {
+                        Some(chunk) => self.gather(chunk, &mut waiting),
+                        None => break,
+                    },
+                    () = std::future::ready(()) => break,
                 }
             }
             let caught_up = waiting.caught_up;

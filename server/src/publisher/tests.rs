@@ -70,9 +70,9 @@ async fn what_comes_within_the_window_shares_a_batch_and_what_comes_later_does_n
     let [_, _, ticks] = publish(vec![
         (0, vec![t, t + 1]),
         (2, vec![t + 2]),
-        (2, vec![t + 3]),
-        (2, vec![t + 4]),
-        (50, vec![t + 5]),
+        (4, vec![t + 3]),
+        (8, vec![t + 4]),
+        (58, vec![t + 5]),
     ])
     .await;
     assert_eq!(ticks, [(1, 4, 4), (5, 5, 1), (6, 6, 1)]);
