@@ -48,7 +48,7 @@ struct Waiting {
     trades: Option<Run>,
     seconds: Vec<Run>,
     minutes: Vec<Run>,
-    due: u64,
+    due: Option<u64>,
     caught_up: bool,
 }
 
@@ -128,13 +128,15 @@ impl Publisher {
             run.rows
                 .extend((first..).zip(&chunk.trades).map(|(sequence, trade)| Row::of_trade(sequence, trade)));
         }
-        waiting.due = chunk.due;
+        // A batch is as late as the first that it holds.
+        waiting.due.get_or_insert(chunk.due);
         waiting.caught_up = chunk.caught_up;
     }
 
     fn publish(&mut self, waiting: Waiting) {
         let rows = waiting.len();
-        let Waiting { trades, seconds, minutes, due, caught_up } = waiting;
+        let due = waiting.due.unwrap_or_else(wall_now);
+        let Waiting { trades, seconds, minutes, caught_up, .. } = waiting;
         let runs =
             [(Mode::Second, &seconds[..]), (Mode::Minute, &minutes[..]), (Mode::Tick, trades.as_slice())];
         let mut appended = false;

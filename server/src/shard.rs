@@ -272,6 +272,7 @@ impl Shard {
     /// Does a bounded amount of everything. Answers whether there is more to be done at once.
     fn turn(&mut self, events: &Events) -> bool {
         self.enter(self.shared.phase.get());
+        self.take_up_pending();
         let mut taken = 0;
         for event in events {
             taken += 1;
@@ -281,7 +282,6 @@ impl Shard {
                 Token(key) => self.on_socket(key, event),
             }
         }
-        self.take_up_pending();
         // After the events: a slot that was freed above is not filled while an event for its former owner may come.
         self.accept();
         self.take_up_new_batches();

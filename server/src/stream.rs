@@ -25,6 +25,9 @@ use view::View;
 /// subscription from further ahead is from the future.
 pub const AHEAD_TOLERANCE: Duration = Duration::from_secs(5);
 
+/// How often a filter's past is gathered, the last time under the lock.
+const PAST_ATTEMPTS: u32 = 3;
+
 /// All streams of a server.
 #[derive(Debug)]
 pub struct Streams {
@@ -182,12 +185,11 @@ impl Stream {
         let oldest = due.saturating_sub(u64::try_from(self.bounds.retention.as_nanos()).unwrap_or(u64::MAX));
         let mut inner = self.lock();
         let Inner { log, batches, complete, views } = &mut *inner;
-        // All filters together may keep as much as the stream itself.
-        let share = self.bounds.size / views.len().max(1) as u64;
         for (filter, view) in views.iter_mut() {
             view.append(filter, &batch, due, self.epoch);
-            view.log.evict(share, oldest);
+            view.log.evict(u64::MAX, oldest);
         }
+        limit_together(views, self.bounds.size);
         log.push(batch.frame.clone(), batch.first, batch.last, due, batch.cost());
         batches.push_back(batch);
         let dropped = log.evict(self.bounds.size, oldest);
@@ -271,13 +273,25 @@ impl Stream {
         if after == u64::MAX || after > head && after - head > reachable(&inner.log) {
             return Err(Unavailable::Future { after, head });
         }
-        if let Some(missing) = inner.views.get(filter).and_then(|view| inner.missing(view, after)) {
-            // Gathering the past takes its time: without the lock, which the publisher waits for.
-            drop(inner);
-            let older = View::of_past(filter, &missing, self.epoch);
-            inner = self.lock();
+        for attempt in 1.. {
+            let Some(missing) = inner.views.get(filter).and_then(|view| inner.missing(view, after)) else {
+                break;
+            };
+            // Gathering the past takes its time: without the lock, which the publisher waits for. Another shard may do the same for another
+            // position meanwhile, and what is gathered here fit no more; the last attempt keeps the lock.
+            let older = if attempt < PAST_ATTEMPTS {
+                drop(inner);
+                let older = View::of_past(filter, &missing, self.epoch);
+                inner = self.lock();
+                older
+            } else {
+                View::of_past(filter, &missing, self.epoch)
+            };
             if let Some(view) = inner.views.get_mut(filter) {
                 view.put_in_front(older);
+            }
+            if attempt == PAST_ATTEMPTS {
+                break;
             }
         }
         let Inner { log, views, .. } = &mut *inner;
@@ -341,6 +355,22 @@ pub struct Depth {
     pub floor: u64,
     /// The last sequence.
     pub head: u64,
+}
+
+/// All filters together keep at most `size`: the costliest gives up its oldest first. A small one loses nothing to a large one.
+fn limit_together(views: &mut HashMap<Filter, View>, size: u64) {
+    let mut total: u64 = views.values().map(|view| view.log.cost()).sum();
+    while total > size
+        && let Some(costliest) = views.values_mut().max_by_key(|view| view.log.cost())
+    {
+        let before = costliest.log.cost();
+        // By an eighth, so that one pays for many.
+        costliest.log.evict(before.saturating_sub((before / 8).max(total - size)), 0);
+        if costliest.log.cost() == before {
+            return;
+        }
+        total -= before - costliest.log.cost();
+    }
 }
 
 /// How many sequences a replica in step may be ahead of this log: twice what came in the last [`AHEAD_TOLERANCE`], as rates vary; any

@@ -2,6 +2,9 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
+use std::time::Duration;
+
+use tickwire_client::client::Timing;
 use tickwire_client::{Error, Event, Mode, Request};
 
 use crate::{PATIENCE, TestServer};
@@ -28,7 +31,9 @@ impl Witness {
             .build()
             .expect("a runtime");
         let (tell, events) = channel();
-        let client = server.client();
+        // Often enough for servers whose tests are impatient.
+        let timing = Timing { heartbeat: Duration::from_secs(1), ..Timing::default() };
+        let client = server.client().timing(timing);
         runtime.spawn(async move {
             let mut subscription = client.subscribe(Request::new(Mode::Tick));
             while tell.send(subscription.next().await).is_ok() {}

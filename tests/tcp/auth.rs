@@ -12,6 +12,7 @@ fn wrong() -> Vec<u8> {
 #[test]
 fn wrong_credentials_are_refused_and_which_is_wrong_is_not_said() {
     let server = TestServer::start(&[]);
+    let mut witness = Witness::start(&server);
     let unknown = Auth { username: "nobody".into(), password: tickwire_tests::PASSWORD.into() }.to_frame();
     let messages = [wrong(), unknown.to_vec()].map(|bytes| {
         let mut raw = Raw::connect(server.addr);
@@ -20,24 +21,29 @@ fn wrong_credentials_are_refused_and_which_is_wrong_is_not_said() {
     });
     assert_eq!(messages[0], messages[1]);
     assert_eq!(server.metric("tickwire_auth_failures_total{reason=\"credentials\"}"), 2.0);
+    witness.assert_undisturbed();
 }
 
 #[test]
 fn the_first_frame_must_be_auth() {
     let server = TestServer::start(&[]);
+    let mut witness = Witness::start(&server);
     for first in [subscribe(Mode::Tick, None), Heartbeat {}.to_frame().to_vec()] {
         let mut raw = Raw::connect(server.addr);
         raw.send(&first);
         raw.expect_refusal(ErrorCode::AuthRequired);
     }
+    witness.assert_undisturbed();
 }
 
 #[test]
 fn a_second_auth_is_refused() {
     let server = TestServer::start(&[]);
+    let mut witness = Witness::start(&server);
     let mut raw = Raw::authenticated(server.addr);
     raw.send(&auth());
     raw.expect_refusal(ErrorCode::UnexpectedType);
+    witness.assert_undisturbed();
 }
 
 #[test]

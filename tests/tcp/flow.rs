@@ -11,6 +11,10 @@ use tickwire_tests::{PATIENCE, Raw, TestServer, Witness, eventually};
 /// A feed whose TICK stream fills any socket within a second or so: 200,000 trades of 60 bytes.
 const FLOOD: [&str; 2] = ["--feed-rate", "200000"];
 
+/// A deadline that is met before the write queue's limit is: at 12 MB a second, 256 MB are twenty seconds.
+const DEADLINE: [&str; 6] =
+    ["--write-deadline-ms", "500", "--write-queue-limit", "256MB", "--ring-size", "256MB"];
+
 /// A client with the smallest receive buffer the kernel gives, subscribed to the flood.
 fn slow_client(server: &TestServer) -> Raw {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
@@ -24,27 +28,38 @@ fn slow_client(server: &TestServer) -> Raw {
 
 #[test]
 fn a_reader_that_stops_is_closed_within_the_write_deadline_and_told_why_once_it_reads_again() {
-    let server = TestServer::start(&[&FLOOD[..], &["--write-deadline-ms", "500"]].concat());
+    let server = TestServer::start(&[&FLOOD[..], &DEADLINE].concat());
     let mut slow = slow_client(&server);
     eventually("it is closed", || server.closed("slow_consumer") >= 1);
     eventually("nothing of it is left", || server.connections() == 0);
     assert_eq!(server.metric("tickwire_cursors_lagging{shard=\"0\"}"), 0.0);
     assert_eq!(server.metric("tickwire_cursors_lagging{shard=\"1\"}"), 0.0);
     // Whole frames, then the reason, then the end.
-    slow.expect_refusal(ErrorCode::SlowConsumer);
+    assert!(slow.expect_refusal(ErrorCode::SlowConsumer).message.contains("WRITE_DEADLINE_MS"));
 }
 
 #[test]
 fn a_reader_of_a_byte_a_second_is_closed_with_the_deadline_too() {
-    let server = TestServer::start(&[&FLOOD[..], &["--write-deadline-ms", "500"]].concat());
+    let server = TestServer::start(&[&FLOOD[..], &DEADLINE].concat());
+    let mut witness = Witness::start(&server);
     let mut slow = slow_client(&server);
+    // The reader's pace is what is tested: a handful of bytes is no progress that the server could see.
     let mut bytes = 0;
-    while server.closed("slow_consumer") < 1 {
-        // The pace of the reader is what is tested; nothing waits for this.
+    eventually("it is closed", || {
         std::thread::park_timeout(Duration::from_millis(100));
         bytes += slow.stream.read(&mut [0]).unwrap();
-    }
+        server.closed("slow_consumer") >= 1
+    });
     assert!(bytes < 1000, "{bytes} bytes were read before it was closed");
+    assert!(slow_reason(slow).contains("WRITE_DEADLINE_MS"));
+    witness.assert_undisturbed();
+}
+
+/// What a client is told that has read some bytes away: the text of the last frame, wherever it begins.
+fn slow_reason(mut slow: Raw) -> String {
+    let mut rest = Vec::new();
+    slow.stream.read_to_end(&mut rest).unwrap();
+    String::from_utf8_lossy(&rest[rest.len().saturating_sub(100)..]).into_owned()
 }
 
 #[test]
@@ -90,7 +105,7 @@ fn stopped_readers_do_not_disturb_the_others() {
 }
 
 #[test]
-fn a_client_that_asks_and_never_reads_takes_bounded_memory() {
+fn a_client_that_asks_and_never_reads_the_answers_is_closed() {
     let server = TestServer::start(&["--feed-rate", "1"]);
     let mut slow = slow_client(&server);
     // Each of these is answered by an ERROR; 200,000 of them would be 16 MB.

@@ -78,6 +78,7 @@ fn a_bad_checksum_is_refused() {
 #[test]
 fn a_payload_that_does_not_parse_is_refused() {
     let server = TestServer::start(&[]);
+    let mut witness = Witness::start(&server);
     let mut stranger = Raw::connect(server.addr);
     stranger.send(&frame(FrameType::Auth, b"\x0a\x7fab"));
     stranger.expect_refusal(ErrorCode::Malformed);
@@ -86,6 +87,7 @@ fn a_payload_that_does_not_parse_is_refused() {
         friend.send(&frame(kind, b"\xff\xff"));
         friend.expect_refusal(ErrorCode::Malformed);
     }
+    witness.assert_undisturbed();
 }
 
 #[test]
@@ -140,6 +142,7 @@ fn a_truncated_frame_and_then_silence_ends_with_the_deadline() {
         "--heartbeat-timeout",
         "200ms",
     ]);
+    let mut witness = Witness::start(&server);
     let mut stranger = Raw::connect(server.addr);
     stranger.send(&auth()[..10]);
     stranger.expect_refusal(ErrorCode::AuthTimeout);
@@ -147,4 +150,19 @@ fn a_truncated_frame_and_then_silence_ends_with_the_deadline() {
     let mut friend = Raw::authenticated(server.addr);
     friend.send(&subscribe(Mode::Tick, None)[..10]);
     friend.expect_refusal(ErrorCode::HeartbeatTimeout);
+    witness.assert_undisturbed();
+}
+
+#[test]
+fn a_client_that_leaves_between_its_subscription_and_its_mistake_takes_nobody_along() {
+    // Once, what was left after a SUBSCRIBE was taken up when the connection was gone, and the shard went with it.
+    let server = TestServer::start(&[]);
+    let mut witness = Witness::start(&server);
+    let bytes = [auth(), subscribe(Mode::Tick, None), b"G".to_vec()].concat();
+    for _ in 0..200 {
+        let mut raw = Raw::connect(server.addr);
+        raw.try_send(&bytes);
+    }
+    tickwire_tests::eventually("all are gone", || server.connections() == 1);
+    witness.assert_undisturbed();
 }

@@ -1,9 +1,10 @@
 //! Signs of life.
 
+use socket2::{SockFilter, SockRef};
 use tickwire_proto::FrameType;
 use tickwire_proto::encode::FrameMessage;
-use tickwire_proto::message::{ErrorCode, Heartbeat};
-use tickwire_tests::{Raw, TestServer};
+use tickwire_proto::message::{ErrorCode, Heartbeat, Mode};
+use tickwire_tests::{Raw, TestServer, Witness};
 
 #[test]
 fn the_server_sends_a_heartbeat_where_it_sent_nothing_else() {
@@ -31,11 +32,25 @@ fn a_client_that_says_nothing_is_closed_and_one_that_does_is_not() {
 }
 
 #[test]
-fn a_half_open_connection_is_closed_with_the_timeout_though_nobody_answers() {
+fn a_client_that_neither_reads_nor_sends_is_closed_though_its_kernel_answers() {
     let server = TestServer::start(&["--heartbeat-interval", "100ms", "--heartbeat-timeout", "100ms"]);
-    // It neither reads nor sends, as a machine that has lost its power; the kernel alone acknowledges.
     let gone = Raw::authenticated(server.addr);
     tickwire_tests::eventually("it is closed", || server.connections() == 0);
     assert_eq!(server.closed("heartbeat_timeout"), 1);
     drop(gone);
+}
+
+#[test]
+fn a_half_open_connection_is_given_up_when_nothing_is_acknowledged() {
+    // Nothing but TCP_USER_TIMEOUT may end it here.
+    let patient = ["--heartbeat-timeout", "1h", "--write-deadline-ms", "3600000", "--tcp-user-timeout", "1s"];
+    let server = TestServer::start(&patient);
+    let mut witness = Witness::start(&server);
+    let (client, _) = Raw::subscribed(server.addr, Mode::Tick);
+    // As a machine that has lost its power, or a cut cable: whatever comes in is dropped before the kernel sees it.
+    let drop_all = SockFilter::new(0x06, 0, 0, 0);
+    SockRef::from(&client.stream).attach_filter(&[drop_all]).expect("a filter can be attached");
+    tickwire_tests::eventually("it is given up", || server.closed("connection_lost") == 1);
+    witness.assert_undisturbed();
+    drop(client);
 }

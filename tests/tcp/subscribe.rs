@@ -3,7 +3,7 @@
 use tickwire_proto::encode::FrameMessage;
 use tickwire_proto::message::{DataBatch, ErrorCode, Mode, Resume, Subscribe};
 use tickwire_tests::raw::subscribe;
-use tickwire_tests::{Raw, TestServer};
+use tickwire_tests::{Raw, TestServer, Witness};
 
 /// Reads until so many ticks have come; every batch must continue the one before.
 fn ticks(raw: &mut Raw, mut position: u64, count: usize) -> Vec<DataBatch> {
@@ -39,6 +39,7 @@ fn every_mode_streams() {
 #[test]
 fn an_unknown_mode_or_symbol_is_refused_and_the_subscription_goes_on() {
     let server = TestServer::start(&[]);
+    let mut witness = Witness::start(&server);
     let (mut raw, first) = Raw::subscribed(server.addr, Mode::Tick);
     raw.send(&Subscribe { mode: 7, resume: None, symbols: vec![] }.to_frame());
     let unknown =
@@ -64,6 +65,7 @@ fn an_unknown_mode_or_symbol_is_refused_and_the_subscription_goes_on() {
     assert_eq!(codes[1].0, ErrorCode::UnknownSymbol);
     assert!(codes[0].1.contains('7') && codes[1].1.contains("GOLD"), "{codes:?}");
     ticks(&mut raw, position, 5);
+    witness.assert_undisturbed();
 }
 
 #[test]
@@ -133,6 +135,7 @@ fn a_resume_gets_exactly_what_was_missed_wherever_in_a_batch_it_was() {
 #[test]
 fn a_resume_that_cannot_be_is_told_and_the_live_stream_follows() {
     let server = TestServer::start(&[]);
+    let mut witness = Witness::start(&server);
     let (mut raw, first) = Raw::subscribed(server.addr, Mode::Tick);
     let epoch = raw.batch().epoch;
     for resume in [
@@ -150,6 +153,7 @@ fn a_resume_that_cannot_be_is_told_and_the_live_stream_follows() {
         assert_eq!(opening.last_sequence + 1, opening.first_sequence);
         ticks(&mut resumed, opening.last_sequence, 3);
     }
+    witness.assert_undisturbed();
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(crate) enum What {
     Idle,
     /// CPU per delivery against the floor, at 1,000 and at 10,000 subscribers.
     Delivery,
+    /// The same with the server's core full, against a floor without a pause.
+    Full,
     /// Latency of 1,000 readers with and without 200 that stop reading.
     Stalled,
 }
@@ -37,7 +39,8 @@ pub(crate) fn run(what: What, size: &Size) -> Result<()> {
     let folder = build("release")?;
     match what {
         What::Idle => idle(&folder, size),
-        What::Delivery => delivery(&folder, size),
+        What::Delivery => delivery(&folder, size, &HALF, true),
+        What::Full => delivery(&folder, size, &FULL, false),
         What::Stalled => stalled(&folder, size),
     }
 }
@@ -56,34 +59,53 @@ fn idle(folder: &Path, size: &Size) -> Result<()> {
     server.stop(true)
 }
 
-/// A rate at which either is at work about half of the time: (subscribers, batches per second).
-const DELIVERY: [(usize, u32); 2] = [(1_000, 100), (10_000, 8)];
+/// What a server is to deliver in a measurement.
+struct Load {
+    subscribers: usize,
+    /// Trades per second, and the batch window in milliseconds: together they make batches of about 512 bytes.
+    rate: u32,
+    window: u32,
+    /// Sends of the floor to each of the subscribers, where it does not keep the server's pace.
+    rounds: u32,
+}
 
-/// Ticks of a batch of about 512 bytes, with symbols of one letter.
-const TICKS_PER_BATCH: u32 = 10;
+/// At which either is at work about half of the time.
+const HALF: [Load; 2] = [
+    Load { subscribers: 1_000, rate: 850, window: 9, rounds: 0 },
+    Load { subscribers: 10_000, rate: 75, window: 124, rounds: 0 },
+];
 
-fn delivery(folder: &Path, size: &Size) -> Result<()> {
+/// At which a core has nothing left.
+const FULL: [Load; 2] = [
+    Load { subscribers: 1_000, rate: 1_650, window: 3, rounds: 1_000 },
+    Load { subscribers: 10_000, rate: 150, window: 60, rounds: 100 },
+];
+
+fn delivery(folder: &Path, size: &Size, loads: &[Load], paced: bool) -> Result<()> {
     let period = size.period.unwrap_or(Duration::from_secs(6));
     println!(
         "CPU per delivery in µs. The server (one shard) and the floor, a bare loop of sends, have one core, their reader, the same for both, has \
-         the other; both send as much as often.\n"
+         the other. The floor {}.\n",
+        if paced { "sends as often as the server" } else { "never pauses" }
     );
-    println!("subscribers  batches/s  bytes   server   floor   ratio");
+    println!("subscribers  batches/s  bytes   busy   server   floor   ratio");
     let hello = std::env::temp_dir().join(format!("tickwire-hello-{}", std::process::id()));
     std::fs::write(&hello, greeting())?;
-    for (subscribers, per_second) in DELIVERY {
+    for load in loads {
         let mut ratios = Vec::new();
         for _ in 0..size.runs {
-            let (server, pace, bytes) = deliveries(folder, &hello, subscribers, per_second, period)?;
-            let rounds = (pace * period.as_secs_f64()) as u32;
-            let floor = floor::measure(subscribers, bytes as usize, pace, rounds)?;
+            let Delivered { cpu, busy, pace, bytes } = deliveries(folder, &hello, load, period)?;
+            let rounds = if paced { (pace * period.as_secs_f64()) as u32 } else { load.rounds };
+            let floor = floor::measure(load.subscribers, bytes as usize, paced.then_some(pace), rounds)?;
             println!(
-                "{subscribers:>11}  {pace:>9.1}  {bytes:>5.0}  {server:>7.2} {floor:>7.2} {:>7.2}",
-                server / floor
+                "{:>11}  {pace:>9.1}  {bytes:>5.0}  {:>4.0} %  {cpu:>7.2} {floor:>7.2} {:>7.2}",
+                load.subscribers,
+                busy * 100.0,
+                cpu / floor
             );
-            ratios.push(server / floor);
+            ratios.push(cpu / floor);
         }
-        println!("{subscribers:>11}  median ratio {:.2}\n", median(&mut ratios));
+        println!("{:>11}  median ratio {:.2}\n", load.subscribers, median(&mut ratios));
     }
     std::fs::remove_file(hello)?;
     Ok(())
@@ -96,17 +118,21 @@ fn greeting() -> Vec<u8> {
     [auth.to_frame(), subscribe.to_frame()].concat()
 }
 
-/// The server's CPU time per delivery in microseconds, its batches per second, and a batch's bytes.
-fn deliveries(
-    folder: &Path,
-    hello: &Path,
-    subscribers: usize,
-    per_second: u32,
-    period: Duration,
-) -> Result<(f64, f64, f64)> {
-    let rate = (per_second * TICKS_PER_BATCH).to_string();
-    // A trade falls somewhere within its slot: the window ends a batch when the last of its slots has passed.
-    let window = (1000 / per_second - 1).to_string();
+/// What a server did under a load.
+struct Delivered {
+    /// CPU time per delivery, in microseconds.
+    cpu: f64,
+    /// The part of the time that it was at work.
+    busy: f64,
+    /// Batches per second.
+    pace: f64,
+    /// A batch's.
+    bytes: f64,
+}
+
+fn deliveries(folder: &Path, hello: &Path, load: &Load, period: Duration) -> Result<Delivered> {
+    let subscribers = load.subscribers;
+    let (rate, window) = (load.rate.to_string(), load.window.to_string());
     let mut flags = vec!["--shards", "1", "--feed-symbols", "A,B,C,D", "--ring-retention", "1m"];
     // The reader only reads.
     flags.extend(["--heartbeat-timeout", "1h", "--feed-rate", &rate, "--batch-window-ms", &window]);
@@ -134,11 +160,13 @@ fn deliveries(
     reader.wait()?;
     let delivered = more_messages - messages;
     ensure!(delivered > 0.0, "nothing was delivered");
-    Ok((
-        (more_cpu - cpu).as_secs_f64() * 1e6 / delivered,
-        delivered / subscribers as f64 / elapsed.as_secs_f64(),
-        (more_bytes - bytes) / delivered,
-    ))
+    let (cpu, elapsed) = ((more_cpu - cpu).as_secs_f64(), elapsed.as_secs_f64());
+    Ok(Delivered {
+        cpu: cpu * 1e6 / delivered,
+        busy: cpu / elapsed,
+        pace: delivered / subscribers as f64 / elapsed,
+        bytes: (more_bytes - bytes) / delivered,
+    })
 }
 
 /// What connecting left behind is over by then.

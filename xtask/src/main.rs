@@ -5,6 +5,7 @@ mod demo;
 mod generate;
 mod picture;
 mod process;
+mod replay;
 mod test;
 mod tools;
 
@@ -55,6 +56,11 @@ enum Command {
         #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
         period: Option<Duration>,
     },
+    /// Replay a CSV of trades through a server, and check that what comes out is what is in the file.
+    Replay {
+        /// A CSV with the header time,symbol,price,size, times in UTC.
+        file: std::path::PathBuf,
+    },
     /// Draw the picture in README.md from a run of the demo.
     Picture,
     /// The reading side of the floor that `bench delivery` measures against.
@@ -70,6 +76,7 @@ fn main() -> ExitCode {
         Command::Bench { what, runs, clients, period } => {
             bench::run(what, &bench::Size { runs, clients, period })
         }
+        Command::Replay { file } => replay::run(&file),
         Command::Picture => picture::run(),
         Command::FloorReader { address, connections, hello } => {
             bench::floor::read(address, connections, hello.as_deref())

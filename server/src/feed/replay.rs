@@ -232,7 +232,9 @@ impl Replay {
             return None;
         }
         self.told = (watermark < u64::MAX).then_some(watermark);
-        Some(Chunk { first_sequence, trades, watermark, due: now, caught_up: true })
+        let due = trades.first().map_or(now, |trade| self.clock.wall_time(trade.time).min(now));
+        let caught_up = trades.len() < MAX_CHUNK;
+        Some(Chunk { first_sequence, trades, watermark, due, caught_up })
     }
 }
 

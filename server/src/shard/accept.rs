@@ -37,6 +37,11 @@ impl Acceptor {
     pub(super) fn new(listener: TcpListener) -> Self {
         Self { listener: Some(listener), ready: true, paused_until: None, refused: 0 }
     }
+
+    /// Accepts nobody any more.
+    pub(super) fn close(&mut self) {
+        (self.listener, self.ready, self.paused_until) = (None, false, None);
+    }
 }
 
 impl Shard {

@@ -107,7 +107,7 @@ impl Shard {
                 while self.acceptor.ready {
                     self.accept();
                 }
-                self.acceptor.listener = None;
+                self.acceptor.close();
                 let mut keys: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
                 // Their order is that of their arrival; their departure's is not to be.
                 keys.sort_by_cached_key(|key| self.dice(*key));
@@ -116,8 +116,7 @@ impl Shard {
                 self.draining_since = self.now;
             }
             Phase::Ending => {
-                self.acceptor.listener = None;
-                self.acceptor.ready = false;
+                self.acceptor.close();
                 let keys: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
                 for key in keys {
                     self.close(key, CloseReason::Shutdown);

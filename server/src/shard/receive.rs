@@ -58,10 +58,12 @@ impl Shard {
             let connection = &mut self.connections[key];
             if connection.up.unparsed {
                 // What has been read already comes first; more is not read before, so that little is held.
-                if self.receive(key, &[]) == Received::Paused {
-                    return Read::More;
+                match self.receive(key, &[]) {
+                    Received::All => continue,
+                    Received::Paused => return Read::More,
+                    Received::Ended if self.connections.contains(key) => continue,
+                    Received::Ended => return Read::Done,
                 }
-                continue;
             }
             match connection.socket.read(buffer) {
                 Ok(0) => {

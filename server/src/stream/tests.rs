@@ -163,3 +163,46 @@ fn a_position_within_a_range_that_a_filter_has_left_unsaid_can_be_had_at_once() 
     assert_eq!(read(&stream, &filter, 5), Ok(vec![(6, 6, vec![6])]));
     assert!(matches!(stream.open_after(&filter, EPOCH, u64::MAX), Err(Unavailable::Future { .. })));
 }
+
+#[test]
+fn shards_that_gather_the_same_filters_past_at_once_all_get_it() {
+    // Once, the one that came second found the past it had gathered unfit, and told its client that it could not be had.
+    let stream = stream(false);
+    for n in 0..15 {
+        append(&stream, &[0, 1, 2].repeat(300), n);
+    }
+    let filter = Filter::Only([1].into());
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            let _kept = stream.retain(&filter).unwrap();
+            let readers: Vec<_> = (0..4)
+                .map(|n| {
+                    let (stream, filter) = (&stream, &filter);
+                    scope.spawn(move || {
+                        stream.open_after(filter, EPOCH, n * 3_000).map(|opening| opening.first)
+                    })
+                })
+                .collect();
+            for (n, reader) in readers.into_iter().enumerate() {
+                assert_eq!(reader.join().unwrap(), Ok(n as u64 * 3_000 + 1));
+            }
+            stream.release(&filter);
+        });
+    }
+}
+
+#[test]
+fn filters_share_a_bound_and_the_costliest_gives_way() {
+    let bounds = RingBounds { size: 100_000, retention: Duration::from_secs(60) };
+    let stream = Stream::new(EPOCH, 0, false, bounds, 2);
+    let (busy, quiet) = (Filter::Only([0].into()), Filter::Only([1].into()));
+    let (_busy, _quiet) = (stream.retain(&busy).unwrap(), stream.retain(&quiet).unwrap());
+    append(&stream, &[1], 0);
+    for n in 1..200 {
+        append(&stream, &[0].repeat(20), n);
+    }
+    assert!(stream.depth().bytes <= 200_000 + 2_000, "{}", stream.depth().bytes);
+    let mut copy = stream.retain(&quiet).unwrap();
+    stream.follow(&quiet, &mut copy, 0);
+    assert_eq!(copy.front().map(|entry| entry.first), Some(1), "the quiet one has lost nothing");
+}

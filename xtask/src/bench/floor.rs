@@ -15,8 +15,9 @@ use crate::process::succeed;
 const READER_CORE: &str = "1";
 pub(super) const WRITER_CORE: &str = "0";
 
-/// The CPU time of one send, in microseconds: `rounds` times to each of `connections`, `per_second` rounds a second, of `size` bytes.
-pub(super) fn measure(connections: usize, size: usize, per_second: f64, rounds: u32) -> Result<f64> {
+/// The CPU time of one send, in microseconds: `rounds` times to each of `connections`, of `size` bytes; so many rounds a second, or without
+/// a pause.
+pub(super) fn measure(connections: usize, size: usize, per_second: Option<f64>, rounds: u32) -> Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     let mut reader = reader(&address, connections, None)?;
@@ -31,8 +32,10 @@ pub(super) fn measure(connections: usize, size: usize, per_second: f64, rounds: 
     let bytes = vec![0; size];
     let (start, cpu) = (Instant::now(), thread_cpu()?);
     for round in 0..rounds {
-        let due = start + Duration::from_secs_f64(f64::from(round) / per_second);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if let Some(per_second) = per_second {
+            let due = start + Duration::from_secs_f64(f64::from(round) / per_second);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
         for socket in &mut sockets {
             socket.write_all(&bytes)?;
         }
