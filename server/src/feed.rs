@@ -110,6 +110,14 @@ pub struct Chunk {
 /// The most trades in a chunk.
 pub const MAX_CHUNK: usize = 8192;
 
+/// Nanoseconds in a second, the shortest bar.
+pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// The end of the second that `time` is in: time is told at least then, so that bars end though nobody trades.
+pub(crate) fn end_of_second(time: u64) -> u64 {
+    time - time % NANOS_PER_SECOND + NANOS_PER_SECOND
+}
+
 /// A source of trades.
 pub trait Feed {
     /// What this feed is.

@@ -55,7 +55,7 @@ fn idle(folder: &Path, size: &Size) -> Result<()> {
     let server = Server::start(folder, &QUIT, &[])?;
     let report =
         bench(folder, &server, &["--mode", "second", "--ramp", "2000", "--sources", "8"], clients, seconds)?;
-    print_pretty(&report)?;
+    println!("{}", serde_json::to_string_pretty(&report)?);
     server.stop(true)
 }
 
@@ -237,9 +237,4 @@ fn metric(metrics: &str, series: &str) -> Result<f64> {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn print_pretty(report: &Value) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(report)?);
-    Ok(())
 }

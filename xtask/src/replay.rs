@@ -35,9 +35,8 @@ pub(crate) fn run(file: &Path) -> Result<()> {
     println!("TICK: {} trades, all of them, in order, prices and sizes exact", got.len());
 
     let bars_got = subscribe(&folder, &server, "second", bars.len())?;
-    let sum = |values: &mut dyn Iterator<Item = i64>| values.sum::<i64>();
-    let volume = sum(&mut bars_got.iter().filter_map(|bar| bar["volume"].as_i64()));
-    let whole = sum(&mut expected.iter().map(|(_, _, size)| *size));
+    let volume: i64 = bars_got.iter().filter_map(|bar| bar["volume"].as_i64()).sum();
+    let whole: i64 = expected.iter().map(|(_, _, size)| size).sum();
     ensure!(volume == whole, "the bars' volume is {volume}, the file's {whole} (in 1e-9 units)");
     println!(
         "SECOND: {} bars, whose volumes add up exactly to the file's, {whole} (in 1e-9 units)",

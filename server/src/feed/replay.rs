@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use super::clock::{FeedClock, Speed, wall_now};
 use super::{
-    Chunk, Feed, Identity, MAX_CHUNK, MAX_SYMBOL_LEN, MAX_SYMBOLS, SymbolId, Symbols, Trade, decimal, epoch,
+    Chunk, Feed, Identity, MAX_CHUNK, MAX_SYMBOL_LEN, MAX_SYMBOLS, NANOS_PER_SECOND, SymbolId, Symbols,
+    Trade, decimal, end_of_second, epoch,
 };
 
-const NANOS_PER_MINUTE: u64 = 60_000_000_000;
+const NANOS_PER_MINUTE: u64 = 60 * NANOS_PER_SECOND;
 
 /// The header that the file must have.
 pub const HEADER: [&str; 4] = ["time", "symbol", "price", "size"];
@@ -227,8 +228,7 @@ impl Replay {
             }
             self.next += 1;
         };
-        let a_second_passed = watermark / 1_000_000_000 > told / 1_000_000_000;
-        if trades.is_empty() && !a_second_passed {
+        if trades.is_empty() && watermark < end_of_second(told) {
             return None;
         }
         self.told = (watermark < u64::MAX).then_some(watermark);
@@ -248,8 +248,7 @@ impl Feed for Replay {
             if let Some(chunk) = self.due(wall_now()) {
                 return Some(chunk);
             }
-            let told = self.told?;
-            let second = told - told % 1_000_000_000 + 1_000_000_000;
+            let second = end_of_second(self.told?);
             let next = self.trade(self.next).map_or(second, |trade| trade.time.min(second));
             self.clock.wait_until(next).await;
         }

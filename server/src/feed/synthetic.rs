@@ -8,9 +8,10 @@
 use std::sync::Arc;
 
 use super::clock::{FeedClock, Speed, wall_now};
-use super::{Chunk, Feed, Identity, MAX_CHUNK, SymbolId, Symbols, Trade, epoch, mix};
+use super::{
+    Chunk, Feed, Identity, MAX_CHUNK, NANOS_PER_SECOND, SymbolId, Symbols, Trade, end_of_second, epoch, mix,
+};
 
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_PER_MINUTE: u64 = 60 * NANOS_PER_SECOND;
 const NANOS_PER_DAY: u64 = 24 * 60 * NANOS_PER_MINUTE;
 
@@ -168,8 +169,7 @@ impl Synthetic {
         };
         // While there is more, time is told up to the next trade: none before it is left.
         let watermark = if caught_up { until } else { self.market.time(self.next) };
-        let a_second_passed = watermark / NANOS_PER_SECOND > self.told / NANOS_PER_SECOND;
-        if trades.is_empty() && !a_second_passed {
+        if trades.is_empty() && watermark < end_of_second(self.told) {
             return None;
         }
         self.told = watermark;
@@ -188,9 +188,8 @@ impl Feed for Synthetic {
             if let Some(chunk) = self.due(wall_now()) {
                 return Some(chunk);
             }
-            // The next trade, or the end of the second, so that bars end in time; and past it, not at it.
-            let second = self.told - self.told % NANOS_PER_SECOND + NANOS_PER_SECOND;
-            self.clock.wait_until(self.market.time(self.next).min(second) + 1).await;
+            // Past it, not at it.
+            self.clock.wait_until(self.market.time(self.next).min(end_of_second(self.told)) + 1).await;
         }
     }
 }

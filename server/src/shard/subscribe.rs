@@ -10,7 +10,7 @@ use super::session::Refusal;
 use super::topic::Topic;
 use crate::feed::MAX_SYMBOL_LEN;
 use crate::filter::Filter;
-use crate::stream::{AHEAD_TOLERANCE, Opening, Stream, Unavailable};
+use crate::stream::{AHEAD_TOLERANCE, Depth, Opening, Stream, Unavailable};
 
 impl Shard {
     pub(super) fn subscribe(&mut self, key: usize, request: &Subscribe) {
@@ -126,7 +126,7 @@ impl Shard {
         let (Some(skip), topic) = (skip.take(), *topic) else { return };
         let streams = self.shared.streams.clone();
         let Some(stream) = streams.get(self.topics[topic].mode) else { return };
-        let (floor, head) = (stream.depth().floor, stream.depth().head);
+        let Depth { floor, head, .. } = stream.depth();
         let why = if skip.after < floor {
             Unavailable::Past { first: skip.after + 1, kept: floor + 1 }
         } else {
