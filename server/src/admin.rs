@@ -17,6 +17,7 @@ use crate::logs::{LogControl, LogFilter};
 use crate::metrics::Metrics;
 use crate::shard::{Phase, PhaseCell, Pulse};
 use crate::stream::Streams;
+use crate::verifier::Verifier;
 
 /// A shard's loop turns every second, idle or not; one that has not for so long hangs.
 const PULSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -41,6 +42,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// What is held.
     pub streams: Arc<Streams>,
+    /// Who checks passwords.
+    pub verifier: Arc<Verifier>,
     /// What is logged.
     pub log: LogControl,
 }
@@ -109,7 +112,7 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    match admin.metrics.render(&admin.streams) {
+    match admin.metrics.render(&admin.streams, &admin.verifier) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -1,13 +1,20 @@
-//! Who may connect: comparing credentials without telling how nearly they were right, and limiting how often an address may
-//! get them wrong.
+//! Who may connect: the user of STREAM_USER, those of USERS_FILE, and whom a certificate names; and how often one may be wrong.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use subtle::{Choice, ConstantTimeEq as _};
+
+use crate::address::network;
+use crate::config::{AuthConfig, ClientIdentity};
+use crate::limiter::FailureLimiter;
+use crate::users::{Users, UsersError};
+use crate::verifier::{Asker, Busy, Inbox, Submitted, Verdict, Verifier, Waiter};
 
 /// The longest username, in bytes. Source: docs/PROTOCOL.md, "AUTH".
 pub const MAX_USERNAME_LEN: usize = 255;
@@ -33,6 +40,17 @@ impl Credentials {
             return Err(CredentialsError::Password);
         }
         Ok(Self { username, password })
+    }
+
+    /// At most [`MAX_USERNAME_LEN`] bytes.
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// At most [`MAX_PASSWORD_LEN`] bytes.
+    pub(crate) fn password(&self) -> &str {
+        &self.password
     }
 
     /// Whether these are the credentials. Takes the same time for any two inputs of the same lengths.
@@ -85,87 +103,205 @@ impl CredentialsError {
     }
 }
 
-/// Remembers failed AUTHs by address and says who has to wait.
-///
-/// Only failures count, so that many clients behind one address (a proxy, a node of the cluster) can all reconnect at once; and once an
-/// address has used its failures up, it is refused before its password is looked at, so that trying on tells it nothing. Each
-/// address has a bucket of `limit` failures that fills up again within [`REFILL`] (the generic cell rate algorithm, which needs
-/// one instant per address).
+/// An AUTH, and who sent it.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// As given.
+    pub username: &'a str,
+    /// As given.
+    pub password: &'a str,
+    /// The client's, as the proxy says it where there is one.
+    pub address: IpAddr,
+    /// The names in the client's certificate, if it has shown one that was found good.
+    pub certificate: Option<&'a [String]>,
+}
+
+/// What comes of an AUTH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The client is let in.
+    Accepted,
+    /// It is not.
+    Denied(Denial),
+    /// The password is being checked; a [`Verdict`] will come, and [`Authenticator::conclude`] is to be told.
+    Checking,
+}
+
+/// Why a client is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The name or the password is wrong. Which of them is not said.
+    Credentials,
+    /// The name is none of those in the certificate.
+    Identity,
+    /// Its address, or its user, has failed too often; after so long it may try again.
+    RateLimited(Duration),
+    /// Too many passwords are being checked; after so long there may be room.
+    Busy(Duration),
+}
+
+/// After how long one who found too many checks waiting may try again: by then all of them have been made.
+const BUSY_RETRY: Duration = Duration::from_secs(5);
+
+/// Users that have been let in from an address are not kept out there by what others do in their name elsewhere. So many pairs are remembered:
+/// 65,536 × 32 bytes = 2 MiB. When there are more, they are forgotten, and remembered anew as clients come back.
+const MAX_TRUSTED: usize = 65_536;
+
+/// Decides about AUTHs. Shared by all shards; locks are held for moments, per AUTH and never per delivery.
 #[derive(Debug)]
-pub struct FailureLimiter {
-    limit: u32,
-    known: Mutex<Known>,
+pub struct Authenticator {
+    credentials: Option<Credentials>,
+    users_file: Option<PathBuf>,
+    users: Option<RwLock<Arc<Users>>>,
+    identity: ClientIdentity,
+    addresses: FailureLimiter<IpAddr>,
+    names: FailureLimiter<u64>,
+    /// Where names, as numbers that nobody can choose, have been let in.
+    trusted: Mutex<HashSet<(u64, IpAddr)>>,
+    numbers: RandomState,
+    verifier: Arc<Verifier>,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    /// When each address's bucket is full again; in the past: forget it.
-    full_at: HashMap<IpAddr, Instant>,
-    /// When the forgotten were last removed.
-    swept: Option<Instant>,
-}
+impl Authenticator {
+    /// # Errors
+    ///
+    /// [`UsersError`] where the users file cannot be used.
+    pub fn new(config: &AuthConfig) -> Result<Self, UsersError> {
+        let AuthConfig { credentials, users_file, identity, address_failures, user_failures, .. } = config;
+        let read = |file: &PathBuf| Users::read(file, credentials.as_ref(), None);
+        let users = users_file.as_ref().map(read).transpose()?;
+        Ok(Self {
+            credentials: credentials.clone(),
+            users_file: users_file.clone(),
+            users: users.map(|users| RwLock::new(Arc::new(users))),
+            identity: *identity,
+            addresses: FailureLimiter::new(*address_failures),
+            names: FailureLimiter::new(*user_failures),
+            trusted: Mutex::default(),
+            numbers: RandomState::new(),
+            verifier: Arc::default(),
+        })
+    }
 
-/// In this time an address's failures are forgotten.
-const REFILL: Duration = Duration::from_secs(60);
-
-/// Addresses remembered at once: 65,536 × 48 bytes = 3 MiB. When more have failed within a minute, the newcomers all share the bucket of
-/// the unspecified address.
-const MAX_ADDRESSES: usize = 65_536;
-
-impl FailureLimiter {
-    /// Allows each address `limit` failures at once; 0: any number.
+    /// Who checks passwords; its [`run`](Verifier::run) is for threads of their own.
     #[must_use]
-    pub fn new(limit: u32) -> Self {
-        Self { limit, known: Mutex::default() }
+    pub fn verifier(&self) -> Arc<Verifier> {
+        self.verifier.clone()
     }
 
-    /// How long this address has to wait before it may try again, if it has.
+    /// The file that users are read from, if there is one.
     #[must_use]
-    pub fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        if self.limit == 0 {
-            return None;
-        }
-        let address = network(address);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = known.full_at.get(&address).or_else(|| known.full_at.get(&OVERFLOW))?;
-        // The bucket is empty while it takes longer than REFILL less one failure's worth to be full.
-        let earliest = (*full_at + REFILL / self.limit).checked_sub(REFILL)?;
-        earliest.checked_duration_since(now).filter(|wait| !wait.is_zero())
+    pub fn users_file(&self) -> Option<&std::path::Path> {
+        self.users_file.as_deref()
     }
 
-    /// Takes note of a failure.
-    pub fn failed(&self, address: IpAddr, now: Instant) {
-        if self.limit == 0 {
-            return;
+    /// Reads the users file again. Answers how many users there are. Those who are connected stay, whether they stand in it or not.
+    ///
+    /// # Errors
+    ///
+    /// [`UsersError`]; the users stay those that were.
+    pub fn reload(&self) -> Result<usize, UsersError> {
+        let (Some(file), Some(users)) = (&self.users_file, &self.users) else { return Ok(0) };
+        let before = users.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let after = Users::read(file, self.credentials.as_ref(), Some(&before))?;
+        let count = after.len();
+        *users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+        Ok(count)
+    }
+
+    /// Decides about an AUTH; where that takes time, the answer comes to `inbox`, for `asker`.
+    pub fn begin(&self, attempt: &Attempt<'_>, asker: Asker, inbox: &Inbox, now: Instant) -> Answer {
+        let Attempt { username, password, address, certificate } = *attempt;
+        let (address, name) = (network(address), self.numbers.hash_one(username));
+        if let Some(wait) = self.addresses.wait(&address, now) {
+            return Answer::Denied(Denial::RateLimited(wait));
         }
-        let address = network(address);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { full_at, swept } = &mut *known;
-        // Sweeping walks all of them, so not for each newcomer.
-        if full_at.len() >= MAX_ADDRESSES && swept.is_none_or(|swept| now >= swept + SWEEP_INTERVAL) {
-            full_at.retain(|_, full_at| *full_at > now);
-            *swept = Some(now);
+        if let Some(wait) = self.names.wait(&name, now)
+            && !self.is_trusted(name, address)
+        {
+            return Answer::Denied(Denial::RateLimited(wait));
         }
-        let address =
-            if full_at.len() < MAX_ADDRESSES || full_at.contains_key(&address) { address } else { OVERFLOW };
-        let full_at = full_at.entry(address).or_insert(now);
-        *full_at = (*full_at).max(now) + REFILL / self.limit;
+        if let Some(names) = certificate
+            && self.identity != ClientIdentity::Ignored
+        {
+            if !names.iter().any(|name| name == username) {
+                return self.deny(Denial::Identity, name, address, now);
+            }
+            if self.identity == ClientIdentity::Sufficient {
+                return self.accept(name, address);
+            }
+        }
+        let Some(users) = &self.users else {
+            let right = self.credentials.as_ref().is_some_and(|own| own.matches(username, password));
+            return if right {
+                self.accept(name, address)
+            } else {
+                self.deny(Denial::Credentials, name, address, now)
+            };
+        };
+        let users = users.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if users.recall(username, password) {
+            return self.accept(name, address);
+        }
+        let Some(candidate) = users.candidate(username, password) else {
+            return self.deny(Denial::Credentials, name, address, now);
+        };
+        match self.verifier.submit(candidate, password, Waiter { asker, inbox: inbox.clone() }) {
+            Err(Busy) => Answer::Denied(Denial::Busy(BUSY_RETRY)),
+            Ok(Submitted::Joined) => Answer::Checking,
+            // It counts as a failure until it is known not to be one: what is under way is not free to try in any number.
+            Ok(Submitted::New) => {
+                self.charge(name, address, now);
+                Answer::Checking
+            }
+        }
+    }
+
+    /// The password that was given for this name from this address has been checked.
+    pub fn conclude(&self, username: &str, address: IpAddr, verdict: &Verdict, now: Instant) -> Answer {
+        let (address, name) = (network(address), self.numbers.hash_one(username));
+        let charged = verdict.submitted == Submitted::New;
+        match (verdict.right, charged) {
+            (true, true) => self.forgive(name, address),
+            (false, false) => self.charge(name, address, now),
+            _ => {}
+        }
+        if verdict.right { self.accept(name, address) } else { Answer::Denied(Denial::Credentials) }
+    }
+
+    fn deny(&self, denial: Denial, name: u64, address: IpAddr, now: Instant) -> Answer {
+        self.charge(name, address, now);
+        Answer::Denied(denial)
+    }
+
+    fn charge(&self, name: u64, address: IpAddr, now: Instant) {
+        self.addresses.failed(address, now);
+        // What is wrong where the user has been before says that the user has a wrong password, not that somebody guesses.
+        if !self.is_trusted(name, address) {
+            self.names.failed(name, now);
+        }
+    }
+
+    fn forgive(&self, name: u64, address: IpAddr) {
+        self.addresses.forgive(&address);
+        if !self.is_trusted(name, address) {
+            self.names.forgive(&name);
+        }
+    }
+
+    fn accept(&self, name: u64, address: IpAddr) -> Answer {
+        let mut trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        if trusted.len() >= MAX_TRUSTED {
+            trusted.clear();
+        }
+        trusted.insert((name, address));
+        Answer::Accepted
+    }
+
+    fn is_trusted(&self, name: u64, address: IpAddr) -> bool {
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner).contains(&(name, address))
     }
 }
-
-/// How often, at most, addresses are looked through for those that can be forgotten.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What counts as one address: IPv6 hosts have a /64 to themselves, from which to choose as they like.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
-        address => address,
-    }
-}
-
-/// Stands for all addresses beyond [`MAX_ADDRESSES`]. No client has it.
-const OVERFLOW: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
 #[cfg(test)]
 mod tests {
@@ -182,41 +318,112 @@ mod tests {
         }
     }
 
+    use argon2::{Argon2, Params, PasswordHasher as _};
+    use std::io::Write as _;
+    use std::sync::mpsc;
+
+    const ASKER: Asker = Asker { key: 7, generation: 1 };
+    const HOME: [u8; 4] = [10, 0, 0, 1];
+
+    struct Desk {
+        authenticator: Authenticator,
+        inbox: Inbox,
+        verdicts: mpsc::Receiver<Verdict>,
+        _file: tempfile::NamedTempFile,
+    }
+
+    /// Users ann and bob, with passwords that cost next to nothing to check.
+    fn desk(identity: ClientIdentity) -> Desk {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for (name, password) in [("ann", "apple"), ("bob", "pear")] {
+            let hash = Argon2::from(Params::new(8, 1, 1, None).unwrap()).hash_password(password.as_bytes());
+            writeln!(file, "{name}:{}", hash.unwrap()).unwrap();
+        }
+        let config = AuthConfig {
+            credentials: None,
+            users_file: Some(file.path().into()),
+            identity,
+            address_failures: 3,
+            user_failures: 5,
+            threads: std::num::NonZeroUsize::MIN,
+        };
+        let authenticator = Authenticator::new(&config).unwrap();
+        let verifier = authenticator.verifier();
+        std::thread::spawn(move || verifier.run());
+        let poll = mio::Poll::new().unwrap();
+        let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let (verdicts, receiver) = mpsc::channel();
+        Desk { authenticator, inbox: Inbox { verdicts, waker }, verdicts: receiver, _file: file }
+    }
+
+    impl Drop for Desk {
+        fn drop(&mut self) {
+            self.authenticator.verifier().close();
+        }
+    }
+
+    impl Desk {
+        /// The final answer, and whether a hash had to be checked for it.
+        fn ask(&self, username: &str, password: &str, address: [u8; 4]) -> (Answer, bool) {
+            let address = IpAddr::from(address);
+            let attempt = Attempt { username, password, address, certificate: None };
+            match self.authenticator.begin(&attempt, ASKER, &self.inbox, Instant::now()) {
+                Answer::Checking => {
+                    let verdict = self.verdicts.recv().unwrap();
+                    (self.authenticator.conclude(username, address, &verdict, Instant::now()), true)
+                }
+                answer => (answer, false),
+            }
+        }
+    }
+
     #[test]
-    fn an_address_that_used_its_failures_up_waits_and_no_other_does() {
-        let limiter = FailureLimiter::new(3);
-        let (bad, good) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let start = Instant::now();
+    fn a_password_is_checked_once_and_then_known() {
+        let desk = desk(ClientIdentity::Ignored);
+        assert_eq!(desk.ask("ann", "apple", HOME), (Answer::Accepted, true));
+        for _ in 0..100 {
+            assert_eq!(desk.ask("ann", "apple", HOME), (Answer::Accepted, false));
+        }
+        assert_eq!(desk.ask("ann", "pear", HOME), (Answer::Denied(Denial::Credentials), true));
+        assert_eq!(desk.ask("eve", "apple", HOME), (Answer::Denied(Denial::Credentials), true));
+    }
+
+    #[test]
+    fn who_fails_too_often_waits_before_the_password_is_looked_at() {
+        let desk = desk(ClientIdentity::Ignored);
         for _ in 0..3 {
-            assert_eq!(limiter.wait(bad, start), None);
-            limiter.failed(bad, start);
+            assert_eq!(desk.ask("ann", "wrong", HOME), (Answer::Denied(Denial::Credentials), true));
         }
-        assert_eq!(limiter.wait(bad, start), Some(REFILL / 3));
-        assert_eq!(limiter.wait(good, start), None);
-        assert_eq!(
-            limiter.wait(bad, start + REFILL / 3),
-            None,
-            "one failure is forgiven after a third of the time"
-        );
+        assert!(matches!(desk.ask("ann", "apple", HOME), (Answer::Denied(Denial::RateLimited(_)), false)));
+        assert_eq!(desk.ask("bob", "pear", [10, 0, 0, 2]), (Answer::Accepted, true));
     }
 
     #[test]
-    fn an_ipv6_host_does_not_escape_by_changing_its_address_within_its_network() {
-        let limiter = FailureLimiter::new(1);
-        let (now, parse) = (Instant::now(), |text: &str| text.parse().unwrap());
-        limiter.failed(parse("2001:db8::1"), now);
-        assert!(limiter.wait(parse("2001:db8::ffff:2"), now).is_some());
-        assert_eq!(limiter.wait(parse("2001:db8:0:1::1"), now), None);
+    fn who_guesses_from_many_addresses_does_not_lock_the_user_out_at_home() {
+        let desk = desk(ClientIdentity::Ignored);
+        assert_eq!(desk.ask("ann", "apple", HOME), (Answer::Accepted, true));
+        for n in 0..5 {
+            assert_eq!(desk.ask("ann", "wrong", [10, 9, 9, n]).0, Answer::Denied(Denial::Credentials));
+        }
+        // Not even the right password is looked at now, so that guessing on tells nothing; but home is known.
+        assert!(matches!(desk.ask("ann", "apple", [10, 9, 9, 9]).0, Answer::Denied(Denial::RateLimited(_))));
+        assert_eq!(desk.ask("ann", "apple", HOME), (Answer::Accepted, false));
     }
 
     #[test]
-    fn addresses_without_end_take_bounded_memory_and_do_not_escape_the_limit() {
-        let limiter = FailureLimiter::new(1);
-        let now = Instant::now();
-        for n in 0..200_000_u32 {
-            limiter.failed(IpAddr::from((0x0a00_0000 + n).to_be_bytes()), now);
+    fn a_certificate_has_to_name_the_user_where_it_counts() {
+        let names = ["ann".to_owned()];
+        for (identity, password, expected) in [
+            (ClientIdentity::Required, "wrong", Answer::Checking),
+            (ClientIdentity::Sufficient, "wrong", Answer::Accepted),
+        ] {
+            let desk = desk(identity);
+            let attempt =
+                |username| Attempt { username, password, address: HOME.into(), certificate: Some(&names) };
+            let begin =
+                |username| desk.authenticator.begin(&attempt(username), ASKER, &desk.inbox, Instant::now());
+            assert_eq!(begin("ann"), expected, "{identity:?}");
+            assert_eq!(begin("bob"), Answer::Denied(Denial::Identity), "{identity:?}");
         }
-        assert!(limiter.known.lock().unwrap().full_at.len() <= MAX_ADDRESSES + 1);
-        assert!(limiter.wait(IpAddr::from([192, 0, 2, 1]), now).is_some());
     }
 }

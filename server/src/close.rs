@@ -11,6 +11,16 @@ pub enum CloseReason {
     ConnectionLost,
     /// The client was told this code before the close.
     Refused(ErrorCode),
+    /// The client closed or reset the connection before it was let in: a probe, a scan, or a client that changed its mind.
+    Abandoned,
+    /// A load balancer's connection did not begin with a PROXY protocol header.
+    ProxyHeader,
+    /// The TLS handshake failed, or what came later was no TLS.
+    TlsFailed,
+    /// The TLS handshake was not over within its deadline.
+    TlsTimeout,
+    /// A frame had begun when the time for AUTH was over; the client was told AUTH_TIMEOUT.
+    IncompleteFrame,
     /// The client's slot in a drain was over.
     Drained,
     /// The server ended before the client had left.
@@ -21,7 +31,18 @@ impl CloseReason {
     /// Every reason, for metrics that are to be there before they are first counted.
     pub fn all() -> impl Iterator<Item = Self> {
         let refused = ErrorCode::ALL.into_iter().filter(|code| code.closes()).map(Self::Refused);
-        [Self::PeerClosed, Self::ConnectionLost, Self::Drained, Self::Shutdown].into_iter().chain(refused)
+        let others = [
+            Self::PeerClosed,
+            Self::ConnectionLost,
+            Self::Abandoned,
+            Self::ProxyHeader,
+            Self::TlsFailed,
+            Self::TlsTimeout,
+            Self::IncompleteFrame,
+            Self::Drained,
+            Self::Shutdown,
+        ];
+        others.into_iter().chain(refused)
     }
 
     /// The reason's stable name.
@@ -30,6 +51,11 @@ impl CloseReason {
         match self {
             Self::PeerClosed => "peer_closed",
             Self::ConnectionLost => "connection_lost",
+            Self::Abandoned => "abandoned",
+            Self::ProxyHeader => "proxy_header",
+            Self::TlsFailed => "tls_failed",
+            Self::TlsTimeout => "tls_timeout",
+            Self::IncompleteFrame => "incomplete_frame",
             Self::Drained => "drained",
             Self::Shutdown => "shutdown",
             Self::Refused(code) => match code {

@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use ipnet::IpNet;
+
 pub use args::{Args, FeedKind};
 pub use error::ConfigError;
 pub use size::ByteSize;
@@ -31,7 +34,11 @@ pub struct Config {
     /// How many event loops, each with a thread, a listener and its share of the connections.
     pub shards: NonZeroUsize,
     /// Who may connect.
-    pub credentials: Credentials,
+    pub auth: AuthConfig,
+    /// What connections are encrypted with; `None`: they are not.
+    pub tls: Option<TlsConfig>,
+    /// The networks whose connections begin with a PROXY protocol header.
+    pub proxies: Arc<[IpNet]>,
     /// Times and sizes that a client notices.
     pub protocol: Protocol,
     /// What one client, or all, may take.
@@ -46,6 +53,62 @@ pub struct Config {
     pub feed: FeedConfig,
     /// What is logged, and how.
     pub log: (LogFilter, LogFormat),
+}
+
+/// Who may connect.
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// The user of STREAM_USER and STREAM_PASS, if there is one.
+    pub credentials: Option<Credentials>,
+    /// Where further users are read from.
+    pub users_file: Option<PathBuf>,
+    /// What the names in a client's certificate are for.
+    pub identity: ClientIdentity,
+    /// Failed AUTHs that an address may make at once, and again within each minute; 0: no limit.
+    pub address_failures: u32,
+    /// Failed AUTHs in one user's name, from addresses where that user has not been; 0: no limit.
+    pub user_failures: u32,
+    /// How many passwords are checked at once.
+    pub threads: NonZeroUsize,
+}
+
+/// What the names in a client's certificate are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ClientIdentity {
+    /// Nothing: a certificate opens the door, and AUTH says who comes in.
+    #[default]
+    Ignored,
+    /// AUTH's username must be among them, and the password right.
+    Required,
+    /// AUTH's username must be among them, and the password is not looked at.
+    Sufficient,
+}
+
+/// Whether clients show certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ClientAuth {
+    /// Those that have one may.
+    Optional,
+    /// All do.
+    #[default]
+    Required,
+}
+
+/// What connections are encrypted with.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// The server's certificate and those between it and a root, in PEM.
+    pub cert_file: PathBuf,
+    /// Its key, in PEM.
+    pub key_file: PathBuf,
+    /// The authorities of clients' certificates; `None`: clients show none.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether clients must show one.
+    pub client_auth: ClientAuth,
+    /// How long a new connection has for its handshake.
+    pub handshake_deadline: Duration,
+    /// Handshakes under way at once, per shard; more wait.
+    pub handshakes: NonZeroUsize,
 }
 
 /// Times and sizes that a client notices. Source: docs/PROTOCOL.md.
@@ -77,8 +140,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Different symbol filters at once, per stream.
     pub max_filters: usize,
-    /// Failed AUTHs that an address may make at once, and again within each minute; 0: no limit.
-    pub auth_failures: u32,
+    /// Connections at once from one address; 0: no limit.
+    pub max_connections_per_address: usize,
 }
 
 /// How much of the past each stream keeps. Whichever bound is met first counts.

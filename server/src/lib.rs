@@ -22,10 +22,17 @@ pub mod stream;
 pub mod publisher;
 
 pub mod listener;
+pub mod address;
+pub mod proxy;
+pub mod tls;
+pub mod limiter;
+pub mod users;
+pub mod verifier;
 pub mod auth;
 pub mod close;
 pub mod shard;
 
+pub mod reload;
 pub mod metrics;
 pub mod admin;
 pub mod server;

@@ -16,7 +16,9 @@ use prometheus::{
 use tickwire_proto::message::Mode;
 
 use crate::close::CloseReason;
+use crate::reload::Source;
 use crate::stream::{MODES, Streams};
+use crate::verifier::Verifier;
 
 /// Milliseconds, from well below a batch window to well beyond any write deadline.
 const LATENCY_BUCKETS_MS: [f64; 14] =
@@ -30,19 +32,25 @@ const TURN_BUCKETS_S: [f64; 10] = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.0
 pub enum AuthFailure {
     /// Wrong username or password.
     Credentials,
-    /// The address had used its failures up.
+    /// The username is not in the certificate.
+    Identity,
+    /// The address, or the user, had used its failures up.
     RateLimited,
+    /// Too many passwords were being checked.
+    Busy,
     /// None came within the deadline.
     Timeout,
 }
 
 impl AuthFailure {
-    const ALL: [Self; 3] = [Self::Credentials, Self::RateLimited, Self::Timeout];
+    const ALL: [Self; 5] = [Self::Credentials, Self::Identity, Self::RateLimited, Self::Busy, Self::Timeout];
 
     fn label(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",
+            Self::Identity => "identity",
             Self::RateLimited => "rate_limited",
+            Self::Busy => "busy",
             Self::Timeout => "timeout",
         }
     }
@@ -72,6 +80,11 @@ pub struct Metrics {
     accept_errors: IntCounter,
     closed: IntCounterVec,
     auth_failures: IntCounterVec,
+    auth_checks_waiting: IntGauge,
+    handshakes: IntCounterVec,
+    handshakes_under_way: IntGaugeVec,
+    handshakes_waiting: IntGaugeVec,
+    reload: ReloadMetrics,
     subscriptions: IntGaugeVec,
     resumes: IntCounterVec,
     turns: HistogramVec,
@@ -97,6 +110,33 @@ impl FeedMetrics {
         self.trades.inc_by(trades as u64);
         self.lag.set(Duration::from_nanos(now.saturating_sub(due)).as_secs_f64());
         self.caught_up.set(caught_up.into());
+    }
+}
+
+/// What comes of files that change.
+#[derive(Clone, Debug)]
+pub struct ReloadMetrics {
+    reloads: IntCounterVec,
+    not_after: IntGauge,
+}
+
+impl ReloadMetrics {
+    /// The certificate in use expires then, in seconds since 1970 (UTC).
+    pub(crate) fn not_after(&self, seconds: i64) {
+        self.not_after.set(seconds);
+    }
+
+    /// Something was read again, well or badly.
+    pub(crate) fn reloaded(&self, source: &Source, well: bool) {
+        let result = if well { "ok" } else { "error" };
+        self.reloads.with_label_values(&[source.label(), result]).inc();
+    }
+
+    /// There will be reloads of this.
+    pub(crate) fn expect(&self, source: &Source) {
+        for result in ["ok", "error"] {
+            drop(self.reloads.with_label_values(&[source.label(), result]));
+        }
     }
 }
 
@@ -136,12 +176,42 @@ impl Metrics {
                 "tickwire_accept_errors_total",
                 "Failed accepts, such as for a full file table; after one, a shard waits before the next",
             )?,
-            closed: register.counters("tickwire_connections_closed_total", "Connections closed", "reason")?,
+            closed: register.counters("tickwire_connections_closed_total", "Connections closed", &["reason"])?,
             auth_failures: register.counters(
                 "tickwire_auth_failures_total",
                 "AUTHs not accepted",
-                "reason",
+                &["reason"],
             )?,
+            auth_checks_waiting: register.gauge(
+                "tickwire_auth_checks_waiting",
+                "Passwords that wait to be checked against a hash",
+            )?,
+            handshakes: register.counters(
+                "tickwire_tls_handshakes_total",
+                "TLS handshakes that succeeded: full, or resumed by a ticket; others are among the closed connections",
+                &["kind"],
+            )?,
+            handshakes_under_way: register.gauges(
+                "tickwire_tls_handshakes_under_way",
+                "TLS handshakes that have begun and are not over",
+                "shard",
+            )?,
+            handshakes_waiting: register.gauges(
+                "tickwire_tls_handshakes_waiting",
+                "TLS handshakes that wait for their turn",
+                "shard",
+            )?,
+            reload: ReloadMetrics {
+                reloads: register.counters(
+                    "tickwire_reloads_total",
+                    "Files read again as they had changed; error: they could not be used, and what was in use stays so",
+                    &["source", "result"],
+                )?,
+                not_after: register.gauge(
+                    "tickwire_tls_certificate_expiry_timestamp_seconds",
+                    "When the certificate in use expires, in seconds since 1970; 0: there is none",
+                )?,
+            },
             subscriptions: register.gauges(
                 "tickwire_subscriptions",
                 "Subscriptions that are active",
@@ -150,7 +220,7 @@ impl Metrics {
             resumes: register.counters(
                 "tickwire_resumes_total",
                 "Subscriptions that asked to resume: ok, or unavailable and so started live",
-                "result",
+                &["result"],
             )?,
             turns: register.histograms(
                 "tickwire_shard_turn_seconds",
@@ -219,6 +289,7 @@ impl Metrics {
             .iter()
             .for_each(|reason| drop(metrics.auth_failures.with_label_values(&[reason.label()])));
         MODES.iter().for_each(|mode| drop(metrics.subscriptions.with_label_values(&[stream_label(*mode)])));
+        ["full", "resumed"].iter().for_each(|kind| drop(metrics.handshakes.with_label_values(&[kind])));
         ["ok", "unavailable"].iter().for_each(|result| drop(metrics.resumes.with_label_values(&[result])));
         for shard in 0..shards {
             drop(metrics.shard(shard));
@@ -246,6 +317,10 @@ impl Metrics {
                 .iter()
                 .map(|reason| (*reason, self.auth_failures.with_label_values(&[reason.label()])))
                 .collect(),
+            handshakes_full: self.handshakes.with_label_values(&["full"]),
+            handshakes_resumed: self.handshakes.with_label_values(&["resumed"]),
+            handshakes_under_way: self.handshakes_under_way.with_label_values(&[&number]),
+            handshakes_waiting: self.handshakes_waiting.with_label_values(&[&number]),
             subscriptions: MODES.into_iter().zip(subscriptions).collect(),
             resumed: self.resumes.with_label_values(&["ok"]),
             resume_unavailable: self.resumes.with_label_values(&["unavailable"]),
@@ -253,6 +328,12 @@ impl Metrics {
             lag: self.lag.with_label_values(&[&number]),
             lagging: self.lagging.with_label_values(&[&number]),
         }
+    }
+
+    /// What reloads are counted with.
+    #[must_use]
+    pub fn reload(&self) -> ReloadMetrics {
+        self.reload.clone()
     }
 
     /// What the publisher counts with.
@@ -278,7 +359,8 @@ impl Metrics {
     /// # Errors
     ///
     /// Where the encoder fails; a mistake of ours.
-    pub fn render(&self, streams: &Arc<Streams>) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn render(&self, streams: &Arc<Streams>, verifier: &Verifier) -> Result<Vec<u8>, prometheus::Error> {
+        self.auth_checks_waiting.set(verifier.waiting() as i64);
         for mode in MODES {
             let Some(stream) = streams.get(mode) else { continue };
             let (depth, label) = (stream.depth(), [stream_label(mode)]);
@@ -296,7 +378,7 @@ impl Metrics {
     /// Each metric's name, type, labels and meaning, in the order of names: for docs/METRICS.md.
     #[must_use]
     pub fn describe(&self, streams: &Arc<Streams>) -> Vec<[String; 4]> {
-        if self.render(streams).is_err() {
+        if self.render(streams, &Verifier::default()).is_err() {
             return Vec::new();
         }
         let families = self.registry.gather();
@@ -327,6 +409,10 @@ pub struct ShardMetrics {
     pub accept_errors: IntCounter,
     closed: HashMap<CloseReason, LocalIntCounter>,
     auth_failures: HashMap<AuthFailure, IntCounter>,
+    handshakes_full: IntCounter,
+    handshakes_resumed: IntCounter,
+    handshakes_under_way: IntGauge,
+    handshakes_waiting: IntGauge,
     subscriptions: HashMap<Mode, IntGauge>,
     /// Resumes that were possible.
     pub resumed: IntCounter,
@@ -360,6 +446,17 @@ impl ShardMetrics {
         if let Some(counter) = self.auth_failures.get(&why) {
             counter.inc();
         }
+    }
+
+    /// A TLS handshake succeeded.
+    pub fn handshake(&self, resumed: bool) {
+        if resumed { self.handshakes_resumed.inc() } else { self.handshakes_full.inc() }
+    }
+
+    /// So many TLS handshakes have begun and are not over, and so many wait for their turn.
+    pub fn handshakes_under_way(&self, under_way: usize, waiting: usize) {
+        self.handshakes_under_way.set(under_way as i64);
+        self.handshakes_waiting.set(waiting as i64);
     }
 
     /// A subscription to this mode began, or ended.
@@ -412,8 +509,8 @@ impl Register<'_> {
         self.add(IntCounter::new(name, help)?)
     }
 
-    fn counters(&self, name: &str, help: &str, label: &str) -> Result<IntCounterVec, prometheus::Error> {
-        self.add(IntCounterVec::new(Opts::new(name, help), &[label])?)
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

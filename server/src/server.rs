@@ -14,8 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::address::AddressLimit;
 use crate::admin::Admin;
-use crate::auth::FailureLimiter;
+use crate::auth::Authenticator;
 use crate::config::{Config, FeedConfig};
 use crate::feed::replay::{Replay, ReplayError};
 use crate::feed::synthetic::Synthetic;
@@ -24,8 +25,12 @@ use crate::listener::{ListenError, listen};
 use crate::logs::LogControl;
 use crate::metrics::Metrics;
 use crate::publisher::{Publisher, floors};
+use crate::reload::{Reloader, Source};
 use crate::shard::{EventSource, Phase, PhaseCell, Pulse, Shard, Shared};
 use crate::stream::Streams;
+use crate::tls::{MaterialError, TlsAcceptor};
+use crate::users::UsersError;
+use crate::verifier::Verifier;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,12 @@ pub enum StartError {
     /// Threads.
     #[error("cannot start the threads")]
     Threads(#[source] io::Error),
+    /// The certificate's files.
+    #[error(transparent)]
+    Tls(#[from] MaterialError),
+    /// The users' file.
+    #[error(transparent)]
+    Users(#[from] UsersError),
     /// A mistake of ours.
     #[error("cannot set the metrics up")]
     Metrics(#[from] prometheus::Error),
@@ -102,14 +113,19 @@ pub struct Server {
     /// The admin port and the publisher end.
     ending: CancellationToken,
     admin: JoinHandle<()>,
+    reloader: JoinHandle<()>,
+    verifier: Arc<Verifier>,
     threads: Vec<Thread>,
 }
 
 /// How long requests to the admin port that are under way at the end have for their answers.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
-/// The name of the thread that is not a shard's.
+/// The name of the thread that publishes.
 const PUBLISHER: &str = "publisher";
+
+/// What the names of shards' threads begin with.
+const SHARD: &str = "shard-";
 
 /// A thread of the server's, and how it ended.
 #[derive(Debug)]
@@ -190,12 +206,18 @@ impl Server {
             config.limits.max_filters,
             sources.iter().map(EventSource::waker).collect(),
         ));
+        let mut reloader = Reloader::new(metrics.reload());
+        let tls = tls(&config, &metrics, &mut reloader)?;
+        let authenticator = authenticator(&config, &metrics, &mut reloader)?;
+        let verifier = authenticator.verifier();
         let phase = Arc::new(PhaseCell::default());
         let shared = Shared {
             config: config.clone(),
             streams: streams.clone(),
             symbols: identity.symbols.clone(),
-            limiter: Arc::new(FailureLimiter::new(config.limits.auth_failures)),
+            tls,
+            authenticator,
+            addresses: Arc::new(AddressLimit::new(config.limits.max_connections_per_address)),
             open: Arc::new(AtomicUsize::new(0)),
             phase: phase.clone(),
         };
@@ -218,11 +240,14 @@ impl Server {
             phase: phase.clone(),
             metrics: metrics.clone(),
             streams: streams.clone(),
+            verifier: verifier.clone(),
             log,
         };
         // From here on something runs; where the rest does not come about, dropping the server ends it.
         let mut server = Self {
             admin: tokio::spawn(admin.serve(admin_listener, ending.clone())),
+            reloader: tokio::spawn(reloader.run(ending.clone())),
+            verifier,
             config,
             local_addr,
             admin_addr,
@@ -237,8 +262,20 @@ impl Server {
         };
         server.spawn_publisher(&identity, feed, fill).map_err(StartError::Threads)?;
         for (number, shard) in parts.into_iter().enumerate() {
-            let thread = Thread::spawn(format!("shard-{number}"), move || shard.run());
+            let thread = Thread::spawn(format!("{SHARD}{number}"), move || shard.run());
             server.threads.push(thread.map_err(StartError::Threads)?);
+        }
+        if server.config.auth.users_file.is_some() {
+            for number in 0..server.config.auth.threads.get() {
+                let verifier = server.verifier.clone();
+                let body = move || {
+                    verifier.run();
+                    Ok(())
+                };
+                server
+                    .threads
+                    .push(Thread::spawn(format!("auth-{number}"), body).map_err(StartError::Threads)?);
+            }
         }
         tracing::info!(
             listen = %local_addr,
@@ -246,6 +283,7 @@ impl Server {
             shards,
             epoch = identity.epoch,
             symbols = identity.symbols.len(),
+            tls = server.config.tls.is_some(),
             version = env!("CARGO_PKG_VERSION"),
             "serving"
         );
@@ -331,6 +369,7 @@ impl Server {
         self.stopping.cancel();
         self.phase.advance(Phase::Ending);
         self.streams.wake();
+        self.verifier.close();
         self.ending.cancel();
     }
 
@@ -382,7 +421,42 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
         self.admin.abort();
+        self.reloader.abort();
     }
+}
+
+/// What connections are encrypted with, if they are; watched from now on.
+fn tls(
+    config: &Config,
+    metrics: &Metrics,
+    reloader: &mut Reloader,
+) -> Result<Option<Arc<TlsAcceptor>>, MaterialError> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    let all = [Some(&files.cert_file), Some(&files.key_file), files.client_ca_file.as_ref()];
+    let look = Reloader::look(&all.into_iter().flatten().cloned().collect::<Vec<_>>());
+    let acceptor = Arc::new(TlsAcceptor::new(files.clone())?);
+    let source = Source::Tls(acceptor.clone());
+    metrics.reload().expect(&source);
+    metrics.reload().not_after(acceptor.not_after());
+    reloader.watch(source, look);
+    Ok(Some(acceptor))
+}
+
+/// Who may come in; the users' file, if there is one, is watched from now on.
+fn authenticator(
+    config: &Config,
+    metrics: &Metrics,
+    reloader: &mut Reloader,
+) -> Result<Arc<Authenticator>, UsersError> {
+    let files: Vec<_> = config.auth.users_file.iter().cloned().collect();
+    let look = Reloader::look(&files);
+    let authenticator = Arc::new(Authenticator::new(&config.auth)?);
+    if !files.is_empty() {
+        let source = Source::Users(authenticator.clone());
+        metrics.reload().expect(&source);
+        reloader.watch(source, look);
+    }
+    Ok(authenticator)
 }
 
 /// Waits for a thread to end that should not.
@@ -402,9 +476,9 @@ async fn first_failure(threads: &mut [Thread]) -> RunError {
     .await
 }
 
-/// Waits for every shard to end; the publisher goes on.
+/// Waits for every shard to end; the others go on.
 async fn shards_end(threads: &mut [Thread]) -> Result<(), RunError> {
-    for thread in threads.iter_mut().filter(|thread| thread.name != PUBLISHER) {
+    for thread in threads.iter_mut().filter(|thread| thread.name.starts_with(SHARD)) {
         let ended = (&mut thread.ended).await;
         thread.failure(ended).map_or(Ok(()), Err)?;
     }

@@ -8,8 +8,12 @@
 //! The files below are in the order in which a client meets them.
 
 mod accept;
+mod handshake;
+mod transport;
 mod receive;
+pub mod input;
 pub mod session;
+mod authenticate;
 mod subscribe;
 mod topic;
 mod connection;
@@ -20,8 +24,8 @@ mod farewell;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
@@ -29,14 +33,18 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 use tickwire_proto::message::Mode;
 
-use crate::auth::FailureLimiter;
+use crate::address::AddressLimit;
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::feed::Symbols;
 use crate::filter::Filter;
 use crate::metrics::ShardMetrics;
 use crate::stream::Streams;
+use crate::tls::TlsAcceptor;
+use crate::verifier::{Inbox, Verdict};
 use accept::Acceptor;
 use connection::Connection;
+use handshake::Handshakes;
 use topic::Topic;
 use wheel::{Timer, Wheel};
 
@@ -103,8 +111,12 @@ pub struct Shared {
     pub streams: Arc<Streams>,
     /// What may be subscribed to.
     pub symbols: Symbols,
-    /// Who has to wait before the next AUTH.
-    pub limiter: Arc<FailureLimiter>,
+    /// What connections are encrypted with; `None`: they are not.
+    pub tls: Option<Arc<TlsAcceptor>>,
+    /// Who may come in.
+    pub authenticator: Arc<Authenticator>,
+    /// Connections by address.
+    pub addresses: Arc<AddressLimit>,
     /// Connections open over all shards.
     pub open: Arc<AtomicUsize>,
     /// What is to be done.
@@ -153,6 +165,10 @@ pub struct Shard {
     pulse: Arc<Pulse>,
     poll: Poll,
     acceptor: Acceptor,
+    handshakes: Handshakes,
+    /// Where verdicts about passwords come to.
+    inbox: Inbox,
+    verdicts: mpsc::Receiver<Verdict>,
     connections: Slab<Connection>,
     /// How many connections there have ever been.
     generation: u32,
@@ -176,6 +192,8 @@ pub struct Shard {
     drain_total: usize,
     draining_since: u64,
     buffer: Vec<u8>,
+    /// The same for what has been decrypted.
+    plain: Vec<u8>,
 }
 
 /// Where a shard's events come from: made before the shard, as the streams need its waker.
@@ -216,8 +234,12 @@ impl Shard {
         metrics: ShardMetrics,
         pulse: Arc<Pulse>,
     ) -> io::Result<Self> {
+        let (verdicts, receiver) = mpsc::channel();
+        let inbox = Inbox { verdicts, waker: events.waker() };
         let mut listener = TcpListener::from_std(listener);
         events.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let tls = shared.config.tls.as_ref();
+        let handshakes = Handshakes::new(tls.map(|tls| tls.handshakes));
         Ok(Self {
             number,
             shared,
@@ -225,6 +247,9 @@ impl Shard {
             pulse,
             poll: events.poll,
             acceptor: Acceptor::new(listener),
+            handshakes,
+            inbox,
+            verdicts: receiver,
             connections: Slab::new(),
             generation: 0,
             topics: Slab::new(),
@@ -240,6 +265,7 @@ impl Shard {
             drain_total: 0,
             draining_since: 0,
             buffer: vec![0; READ_BUFFER],
+            plain: Vec::new(),
         })
     }
 
@@ -272,6 +298,8 @@ impl Shard {
     /// Does a bounded amount of everything. Answers whether there is more to be done at once.
     fn turn(&mut self, events: &Events) -> bool {
         self.enter(self.shared.phase.get());
+        self.take_up_handshakes();
+        let verdicts = self.take_up_verdicts();
         self.take_up_pending();
         let mut taken = 0;
         for event in events {
@@ -289,6 +317,8 @@ impl Shard {
         self.drain_some();
         self.expire_timers();
         taken == EVENTS_PER_TURN
+            || verdicts
+            || self.handshakes.have_room()
             || self.acceptor.ready
             || !self.pending.is_empty()
             || !self.walks.is_empty()
@@ -330,7 +360,8 @@ impl Shard {
     fn idle_time(&self) -> Duration {
         let idle = self.now + MAX_IDLE.as_millis() as u64;
         let timer = self.wheel.next_ms().unwrap_or(idle);
-        let until = Duration::from_millis(timer.min(self.acceptor.paused_until.unwrap_or(idle)).min(idle));
+        let others = [self.acceptor.paused_until, self.handshakes.next_ms()];
+        let until = Duration::from_millis(others.into_iter().flatten().fold(timer.min(idle), u64::min));
         until.saturating_sub(self.start.elapsed())
     }
 }

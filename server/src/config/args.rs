@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
 use tickwire_proto::MAX_PAYLOAD_LEN;
 
-use super::{ByteSize, Config, ConfigError, Drain, FeedConfig, Limits, Protocol, RingBounds, SocketOptions};
+use super::{
+    AuthConfig, ByteSize, ClientAuth, ClientIdentity, Config, ConfigError, Drain, FeedConfig, Limits,
+    Protocol, RingBounds, SocketOptions, TlsConfig,
+};
 use crate::auth::Credentials;
 use crate::feed::clock::Speed;
 use crate::feed::{MAX_SYMBOL_LEN, MAX_SYMBOLS};
@@ -36,15 +40,54 @@ pub struct Args {
     /// That user's password. There is no default: set it. As a flag it can be seen in the process list.
     #[arg(long, env, value_name = "SECRET", hide_env_values = true, help_heading = "Clients")]
     pub stream_pass: Option<String>,
-    /// Failed AUTHs that an address may make at once, and again within each minute, before it gets RATE_LIMITED; 0: no limit.
+    /// Further users: a file of lines name:hash, as `tickwire hash-password` makes them. Read again when it changes.
+    #[arg(long, env, value_name = "PATH", help_heading = "Clients")]
+    pub users_file: Option<PathBuf>,
+    /// How many passwords are checked against hashes at once: threads beside the shards, each with the memory that the hash asks for.
+    #[arg(long, env, value_name = "COUNT", default_value = "1", help_heading = "Clients")]
+    pub auth_threads: NonZeroUsize,
+    /// Failed AUTHs that an address (of IPv6: a /64) may make at once, and again within each minute, before it gets RATE_LIMITED; 0: no limit.
     #[arg(long, env, value_name = "COUNT", default_value_t = 10, help_heading = "Clients")]
     pub auth_failure_limit: u32,
+    /// The same in one user's name, from all addresses from which that user has not been let in before; 0: no limit.
+    #[arg(long, env, value_name = "COUNT", default_value_t = 100, help_heading = "Clients")]
+    pub auth_user_failure_limit: u32,
     /// How long a new connection has for its AUTH.
     #[arg(long, env, value_name = "DURATION", default_value = "5s", value_parser = duration, help_heading = "Clients")]
     pub auth_deadline: Duration,
     /// Connections at once, over all shards; more get CONNECTION_LIMIT.
     #[arg(long, env, value_name = "COUNT", default_value_t = 100_000, help_heading = "Clients")]
     pub max_connections: usize,
+    /// Connections at once from one address (of IPv6: a /64); more get CONNECTION_LIMIT. 0: no limit, for clients that come through load
+    /// balancers which do not tell their addresses.
+    #[arg(long, env, value_name = "COUNT", default_value_t = 0, help_heading = "Clients")]
+    pub max_connections_per_address: usize,
+    /// Networks, separated by commas, whose connections begin with a PROXY protocol header (version 1 or 2) that says who the client is:
+    /// load balancers. Without one they are closed; from elsewhere one is not accepted.
+    #[arg(long, env, value_name = "CIDR", value_parser = network, value_delimiter = ',', help_heading = "Clients")]
+    pub proxy_protocol_from: Vec<IpNet>,
+
+    /// The server's certificate and its chain, in PEM: with it, clients connect by TLS 1.3. Read again when it changes.
+    #[arg(long, env, value_name = "PATH", help_heading = "TLS")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// The certificate's key, in PEM.
+    #[arg(long, env, value_name = "PATH", help_heading = "TLS")]
+    pub tls_key_file: Option<PathBuf>,
+    /// The authorities, in PEM, of the certificates that clients show: mutual TLS.
+    #[arg(long, env, value_name = "PATH", help_heading = "TLS")]
+    pub tls_client_ca_file: Option<PathBuf>,
+    /// Whether clients must show a certificate, where TLS_CLIENT_CA_FILE is set.
+    #[arg(long, env, value_enum, value_name = "KIND", default_value = "required", help_heading = "TLS")]
+    pub tls_client_auth: ClientAuth,
+    /// What the names in a client's certificate (subject alternative names, else the common name) are for.
+    #[arg(long, env, value_enum, value_name = "KIND", default_value = "ignored", help_heading = "TLS")]
+    pub tls_client_identity: ClientIdentity,
+    /// How long a new connection has for its TLS handshake.
+    #[arg(long, env, value_name = "DURATION", default_value = "5s", value_parser = duration, help_heading = "TLS")]
+    pub tls_handshake_deadline: Duration,
+    /// TLS handshakes under way at once, per shard; more wait for their turn.
+    #[arg(long, env, value_name = "COUNT", default_value = "256", help_heading = "TLS")]
+    pub tls_handshakes: NonZeroUsize,
 
     /// A HEARTBEAT is sent on a connection that carried nothing else for so long.
     #[arg(long, env, value_name = "DURATION", default_value = "15s", value_parser = duration, help_heading = "Protocol")]
@@ -193,14 +236,9 @@ impl TryFrom<Args> for Config {
             ok.then_some(()).ok_or_else(|| ConfigError::invalid(variable, value, format!("must be {bounds}")))
         };
 
-        let password = args.stream_pass.filter(|pass| !pass.is_empty()).ok_or_else(|| {
-            ConfigError::Invalid(
-                "STREAM_PASS is not set: there is no default password; set it to what clients are to authenticate with".into(),
-            )
-        })?;
-        let credentials = Credentials::new(args.stream_user.clone(), password)
-            .map_err(|error| ConfigError::invalid(error.variable(), error.shown(), &error))?;
-
+        at_least("TLS_HANDSHAKE_DEADLINE", args.tls_handshake_deadline, MIN_TIMER, "")?;
+        let tls = tls(&args)?;
+        let auth = auth(&args, tls.as_ref())?;
         at_least("HEARTBEAT_INTERVAL", args.heartbeat_interval, MIN_TIMER, "")?;
         at_least(
             "HEARTBEAT_TIMEOUT",
@@ -268,7 +306,9 @@ impl TryFrom<Args> for Config {
             listen: args.listen_addr,
             admin: args.admin_addr,
             shards: args.shards.unwrap_or(cores),
-            credentials,
+            auth,
+            tls,
+            proxies: args.proxy_protocol_from.into(),
             protocol: Protocol {
                 heartbeat_interval: args.heartbeat_interval,
                 heartbeat_timeout: args.heartbeat_timeout,
@@ -281,7 +321,7 @@ impl TryFrom<Args> for Config {
                 write_queue: args.write_queue_limit.bytes(),
                 max_connections: args.max_connections,
                 max_filters: args.max_filters,
-                auth_failures: args.auth_failure_limit,
+                max_connections_per_address: args.max_connections_per_address,
             },
             ring: RingBounds { size: args.ring_size.bytes(), retention: args.ring_retention },
             drain: Drain { delay: args.drain_delay, window: args.drain_window, timeout: args.drain_timeout },
@@ -294,6 +334,71 @@ impl TryFrom<Args> for Config {
             log: (args.log_level, args.log_format),
         })
     }
+}
+
+/// Certificate and key, both or neither, and what else makes sense only with them.
+fn tls(args: &Args) -> Result<Option<TlsConfig>, ConfigError> {
+    let lacks = |what: &str, because: &str| {
+        let flag = what.to_ascii_lowercase().replace('_', "-");
+        Err(ConfigError::Invalid(format!("{what} (--{flag}) is not set: {because}")))
+    };
+    let (cert_file, key_file) = match (&args.tls_cert_file, &args.tls_key_file) {
+        (Some(cert_file), Some(key_file)) => (cert_file.clone(), key_file.clone()),
+        (Some(_), None) => return lacks("TLS_KEY_FILE", "TLS_CERT_FILE is, whose key it is to be"),
+        (None, Some(_)) => return lacks("TLS_CERT_FILE", "TLS_KEY_FILE is, whose certificate it is to be"),
+        (None, None) if args.tls_client_ca_file.is_some() => {
+            return lacks(
+                "TLS_CERT_FILE",
+                "TLS_CLIENT_CA_FILE is, and clients show certificates by TLS only",
+            );
+        }
+        (None, None) => return Ok(None),
+    };
+    if args.tls_client_identity != ClientIdentity::Ignored && args.tls_client_ca_file.is_none() {
+        return lacks(
+            "TLS_CLIENT_CA_FILE",
+            "TLS_CLIENT_IDENTITY is about the certificates that it is to check",
+        );
+    }
+    Ok(Some(TlsConfig {
+        cert_file,
+        key_file,
+        client_ca_file: args.tls_client_ca_file.clone(),
+        client_auth: args.tls_client_auth,
+        handshake_deadline: args.tls_handshake_deadline,
+        handshakes: args.tls_handshakes,
+    }))
+}
+
+/// At least one way to be let in.
+fn auth(args: &Args, tls: Option<&TlsConfig>) -> Result<AuthConfig, ConfigError> {
+    let password = args.stream_pass.clone().filter(|password| !password.is_empty());
+    let by_certificate = tls.is_some() && args.tls_client_identity == ClientIdentity::Sufficient;
+    if password.is_none() && args.users_file.is_none() && !by_certificate {
+        return Err(ConfigError::Invalid(
+            "STREAM_PASS is not set: there is no default password; set it to what clients are to authenticate with, or set USERS_FILE".into(),
+        ));
+    }
+    let credentials = password
+        .map(|password| Credentials::new(args.stream_user.clone(), password))
+        .transpose()
+        .map_err(|error| ConfigError::invalid(error.variable(), error.shown(), &error))?;
+    Ok(AuthConfig {
+        credentials,
+        users_file: args.users_file.clone(),
+        identity: if tls.is_some() { args.tls_client_identity } else { ClientIdentity::Ignored },
+        address_failures: args.auth_failure_limit,
+        user_failures: args.auth_user_failure_limit,
+        threads: args.auth_threads,
+    })
+}
+
+/// A network, or an address that is one by itself.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| "not a network; write it like 10.0.0.0/8 or 2001:db8::/32")
 }
 
 /// Timers shorter than this would be noise of the timer wheel.

@@ -1,6 +1,7 @@
 //! New connections.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
 use tickwire_proto::message::ErrorCode;
 
-use super::connection::Connection;
+use super::connection::{Connection, Stage};
 use super::session::Refusal;
+use super::transport::Transport;
 use super::{Shard, Token};
+use crate::close::CloseReason;
 
 /// How many connections a turn accepts: a storm of them does not keep the connected waiting.
-const ACCEPTS_PER_TURN: usize = 256;
+const ACCEPTS_PER_TURN: usize = 64;
 
 /// How long nothing is accepted after an accept failed for want of something (files, memory) that only time brings back.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -81,7 +84,8 @@ impl Shard {
         }
     }
 
-    fn open(&mut self, mut socket: TcpStream, peer: std::net::SocketAddr) {
+    fn open(&mut self, mut socket: TcpStream, peer: SocketAddr) {
+        let peer = canonical(peer);
         let others = self.shared.open.fetch_add(1, Ordering::Relaxed);
         self.metrics.opened();
         self.generation = self.generation.wrapping_add(1);
@@ -89,10 +93,10 @@ impl Shard {
         let key = slot.key();
         let registered =
             self.poll.registry().register(&mut socket, Token(key), Interest::READABLE | Interest::WRITABLE);
-        slot.insert(Connection::new(socket, peer, self.generation, self.now));
+        slot.insert(Connection::new(Transport::plain(socket), peer, self.generation, self.now));
         if let Err(error) = registered {
             tracing::warn!(shard = self.number, %error, "cannot watch a new connection");
-            self.close(key, crate::close::CloseReason::ConnectionLost);
+            self.close(key, CloseReason::ConnectionLost);
             return;
         }
         tracing::debug!(shard = self.number, %peer, key, "connected");
@@ -100,21 +104,56 @@ impl Shard {
             // It is only told so: the place that it takes meanwhile is none of those that are bounded.
             self.connections[key].up.counted = false;
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
-            self.refuse_for_limit(key);
-            return;
+            self.begin(key);
+            let limit = self.shared.config.limits.max_connections;
+            let message =
+                format!("the server holds {limit} connections, as many as it may; try another, or later");
+            return self.refuse_for_limit(key, message);
+        }
+        if self.shared.config.proxies.iter().any(|network| network.contains(&peer.ip())) {
+            self.connections[key].up.stage = Stage::ProxyHeader;
+        } else {
+            self.admit(key);
         }
         self.arm(key);
     }
 
-    fn refuse_for_limit(&mut self, key: usize) {
+    /// Lets a client begin, whose address is known by now.
+    pub(super) fn admit(&mut self, key: usize) {
+        self.begin(key);
+        let connection = &mut self.connections[key];
+        if self.shared.addresses.enter(connection.up.peer.ip()) {
+            connection.up.address_counted = true;
+            self.arm(key);
+        } else {
+            let limit = self.shared.addresses.most();
+            let message =
+                format!("your address has {limit} connections, as many as one may; close some, or try later");
+            self.refuse_for_limit(key, message);
+        }
+    }
+
+    /// The next bytes are the client's own.
+    fn begin(&mut self, key: usize) {
+        let connection = &mut self.connections[key];
+        connection.up.stage = Stage::Open;
+        if self.shared.tls.is_some() {
+            connection.up.stage = Stage::Handshake;
+            connection.transport.expect_tls();
+        }
+    }
+
+    fn refuse_for_limit(&mut self, key: usize, message: String) {
         if self.acceptor.refused >= MAX_REFUSED {
-            self.close(key, crate::close::CloseReason::Refused(ErrorCode::ConnectionLimit));
+            self.close(key, CloseReason::Refused(ErrorCode::ConnectionLimit));
             return;
         }
         self.acceptor.refused += 1;
-        let limit = self.shared.config.limits.max_connections;
-        let message =
-            format!("the server holds {limit} connections, as many as it may; try another, or later");
         self.refuse(key, Refusal::new(ErrorCode::ConnectionLimit, message));
     }
+}
+
+/// An IPv4 address in IPv6's clothes, as a listener for both sees it, is an IPv4 address.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

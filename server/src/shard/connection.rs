@@ -5,14 +5,14 @@
 //! while something does.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
 use bytes::{Buf as _, Bytes};
-use mio::net::TcpStream;
-use socket2::SockRef;
 
+use super::input::Input;
 use super::session::Session;
+use super::transport::Transport;
 use crate::close::CloseReason;
 use crate::log::Log;
 
@@ -30,7 +30,7 @@ const OUTBOX_LIMIT: usize = 256 * 1024;
 /// be. The rest is in [`Up`].
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) socket: TcpStream,
+    pub(super) transport: Transport,
     outbox: Option<Box<Outbox>>,
     /// Whether more waits in the outbox than may; acted upon when it is next written to.
     pub(super) overflowed: bool,
@@ -50,10 +50,11 @@ pub(super) struct Up {
     pub(super) peer: SocketAddr,
     /// Tells this connection from others that had its slot.
     pub(super) generation: u32,
-    pub(super) session: Session,
-    /// The bytes of a frame that has not come whole.
-    pub(super) partial: Vec<u8>,
-    /// Whether whole frames may be left in `partial`, to be taken before more is read.
+    pub(super) stage: Stage,
+    pub(super) input: Input,
+    /// The username whose password is being checked.
+    pub(super) claim: Option<Box<str>>,
+    /// Whether whole frames may be left in `input`, to be taken before more is read.
     pub(super) unparsed: bool,
     /// When the last whole frame came, or the connection.
     pub(super) received: u64,
@@ -69,6 +70,23 @@ pub(super) struct Up {
     pub(super) armed: u64,
     /// Whether it takes one of the places that MAX_CONNECTIONS bounds.
     pub(super) counted: bool,
+    /// Whether it takes one of its address's places.
+    pub(super) address_counted: bool,
+    /// Whether its handshake takes one of the shard's places.
+    pub(super) handshaking: bool,
+    /// Whether its handshake waits for a place.
+    pub(super) in_line: bool,
+}
+
+/// What the bytes are that come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// A load balancer's PROXY header.
+    ProxyHeader,
+    /// A TLS handshake.
+    Handshake,
+    /// Frames, in TLS or not.
+    Open,
 }
 
 /// A position in a topic's log.
@@ -121,6 +139,8 @@ pub(super) enum Flush {
     More,
     /// There is more; the socket is full.
     Blocked,
+    /// There may be more; it has to wait for the end of the handshake.
+    Waiting,
     /// The connection is no more.
     Lost,
     /// What was to be sent next has left the log.
@@ -135,12 +155,13 @@ pub(super) struct Written {
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream, peer: SocketAddr, generation: u32, now: u64) -> Self {
+    pub(super) fn new(transport: Transport, peer: SocketAddr, generation: u32, now: u64) -> Self {
         let up = Up {
             peer,
             generation,
-            session: Session::default(),
-            partial: Vec::new(),
+            stage: Stage::Open,
+            input: Input::default(),
+            claim: None,
             unparsed: false,
             received: now,
             drain_at: None,
@@ -149,9 +170,12 @@ impl Connection {
             read_pending: false,
             armed: u64::MAX,
             counted: true,
+            address_counted: false,
+            handshaking: false,
+            in_line: false,
         };
         Self {
-            socket,
+            transport,
             outbox: None,
             overflowed: false,
             write_pending: false,
@@ -182,6 +206,16 @@ impl Connection {
         }
     }
 
+    /// Drops all that waits, begun or not: it cannot be sent any more.
+    pub(super) fn drop_outbox(&mut self) {
+        self.outbox = None;
+    }
+
+    /// Whether it has been let in.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.up.input.session() == Session::Authenticated
+    }
+
     /// Whether nothing of its own waits.
     pub(super) fn outbox_is_empty(&self) -> bool {
         self.outbox.is_none()
@@ -196,6 +230,10 @@ impl Connection {
 
     /// Writes its outbox, then the log from its position on, as far as the socket and the budget allow.
     pub(super) fn flush(&mut self, log: Option<&Log>, now: u64, written: &mut Written) -> Flush {
+        let before = self.transport.flushed();
+        if !self.transport.is_established() {
+            return self.flush_transport(before, now, Flush::Waiting);
+        }
         let mut budget = WRITE_BUDGET;
         loop {
             let result = if self.outbox.is_some() {
@@ -204,11 +242,11 @@ impl Connection {
                 // A subscription that waits for its start, and a connection that has none, has nothing else.
                 match (&self.subscription, log) {
                     (Some(Subscription { skip: None, .. }), Some(log)) => self.write_log(log, written),
-                    _ => return Flush::Done,
+                    _ => Ok(Wrote::Nothing),
                 }
             };
             match result {
-                Ok(Wrote::Nothing) => return Flush::Done,
+                Ok(Wrote::Nothing) => return self.flush_transport(before, now, Flush::Done),
                 Ok(Wrote::Fell) => return Flush::Fell,
                 Ok(Wrote::All(bytes)) => {
                     (self.sent, self.blocked) = (now, None);
@@ -224,12 +262,36 @@ impl Connection {
                     return Flush::Blocked;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked.get_or_insert(now);
+                    self.block(before, now);
                     return Flush::Blocked;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Flush::Lost,
             }
+        }
+    }
+
+    /// Writes what TLS has encrypted and the socket has not taken; then `done`.
+    fn flush_transport(&mut self, before: usize, now: u64, done: Flush) -> Flush {
+        match self.transport.flush() {
+            Ok(()) => {
+                self.blocked = None;
+                done
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.block(before, now);
+                Flush::Blocked
+            }
+            Err(_) => Flush::Lost,
+        }
+    }
+
+    /// The socket is full. Where it has taken something of what was encrypted `before`, that counts as taking.
+    fn block(&mut self, before: usize, now: u64) {
+        if self.transport.flushed() == before {
+            self.blocked.get_or_insert(now);
+        } else {
+            self.blocked = Some(now);
         }
     }
 
@@ -243,7 +305,7 @@ impl Connection {
         }
         let slices = &slices[..count];
         let wanted = slices.iter().map(|slice| slice.len()).sum();
-        let bytes = self.socket.write_vectored(slices)?;
+        let bytes = self.transport.write_vectored(slices)?;
         let mut left = bytes;
         while left > 0
             && let Some((frame, kind)) = outbox.frames.front_mut()
@@ -273,7 +335,7 @@ impl Connection {
         let Some(first) = log.get(*next) else { return Ok(Wrote::Nothing) };
         // Nearly always there is one frame, and a plain send is the cheapest call there is.
         let (bytes, wanted) = if *next + 1 == log.next_index() {
-            (self.socket.write(&first.frame)?, first.frame.len())
+            (self.transport.write(&first.frame)?, first.frame.len())
         } else {
             let mut slices = [IoSlice::new(&[]); GATHER];
             let (mut count, mut wanted) = (0, 0);
@@ -285,7 +347,7 @@ impl Connection {
                     break;
                 }
             }
-            (self.socket.write_vectored(&slices[..count])?, wanted)
+            (self.transport.write_vectored(&slices[..count])?, wanted)
         };
         let mut left = bytes;
         while left > 0
@@ -307,13 +369,21 @@ impl Connection {
     /// Tells the kernel to take whatever its memory holds, not only what it may soon send: for the last words to a client that lags.
     pub(super) fn lift_send_limit(&self) {
         // Where it fails, less is told to a client that does not listen.
-        let _unlimited = SockRef::from(&self.socket).set_tcp_notsent_lowat(u32::MAX);
+        let _unlimited = self.transport.options().set_tcp_notsent_lowat(u32::MAX);
+    }
+
+    /// Says that no more will be sent, after what has been.
+    pub(super) fn hang_up(&mut self) {
+        if !std::mem::replace(&mut self.up.finished, true) {
+            // Where it fails, the connection is gone, and reading says so.
+            let _shut = self.transport.shutdown();
+        }
     }
 
     /// Has the kernel drop what it still holds, and reset the connection, when the socket is closed.
     pub(super) fn reset_on_close(&self) {
         // Where it fails, the kernel keeps the rest for TCP_USER_TIMEOUT.
-        let _reset = SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
+        let _reset = self.transport.options().set_linger(Some(std::time::Duration::ZERO));
     }
 }
 

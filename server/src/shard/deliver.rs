@@ -1,6 +1,5 @@
 //! New batches to subscribers: the shard walks them and writes straight into their sockets.
 
-use std::net::Shutdown;
 use std::time::Duration;
 
 use super::connection::{Flush, Kind, Written};
@@ -130,10 +129,8 @@ impl Shard {
                 if let Some(subscription) = &mut connection.subscription {
                     subscription.catching_up &= subscription.skip.is_some();
                 }
-                if connection.up.lingering.is_some() && !connection.up.finished {
-                    connection.up.finished = true;
-                    // Where it fails, the connection is gone, and reading says so.
-                    let _shut = connection.socket.shutdown(Shutdown::Write);
+                if connection.up.lingering.is_some() {
+                    connection.hang_up();
                 }
             }
             Flush::More => {
@@ -144,6 +141,7 @@ impl Shard {
                     }
                 }
             }
+            Flush::Waiting => {}
             Flush::Blocked => self.arm(key),
             Flush::Lost => self.close(key, CloseReason::ConnectionLost),
             Flush::Fell => self.slow_consumer(key, "fell out of the log"),

@@ -23,13 +23,19 @@ const HANDOVER: Duration = Duration::from_secs(1);
 impl Shard {
     /// Tells the client why, and closes.
     pub(super) fn refuse(&mut self, key: usize, refusal: Refusal) {
+        let reason = CloseReason::Refused(refusal.code);
+        self.refuse_as(key, refusal, reason);
+    }
+
+    /// The same, where the reason says more than the code.
+    pub(super) fn refuse_as(&mut self, key: usize, refusal: Refusal, reason: CloseReason) {
         let code = refusal.code;
         tracing::debug!(peer = %self.connections[key].up.peer, code = code.name(), message = refusal.message, "refused");
         let error = self.error(key, refusal);
         self.unsubscribe(key, None);
         // It is the last frame, however much waits before it.
         self.connections[key].enqueue(error, Kind::Control);
-        self.finish(key, CloseReason::Refused(code));
+        self.finish(key, reason);
     }
 
     /// Sends what has been begun, and closes.
@@ -37,7 +43,7 @@ impl Shard {
         self.unsubscribe(key, None);
         let until = self.now + LINGER.as_millis() as u64;
         let connection = &mut self.connections[key];
-        connection.up.partial = Vec::new();
+        connection.up.input.close();
         connection.up.lingering.get_or_insert((reason, until));
         self.write(key);
         self.arm(key);
@@ -62,8 +68,14 @@ impl Shard {
     /// The connection is no more.
     pub(super) fn close(&mut self, key: usize, reason: CloseReason) {
         self.unsubscribe(key, None);
-        let connection = self.connections.remove(key);
-        let reason = connection.up.lingering.map_or(reason, |(reason, _)| reason);
+        let mut connection = self.connections.remove(key);
+        Self::end_handshake(&mut self.handshakes, &mut connection);
+        let left = matches!(reason, CloseReason::PeerClosed | CloseReason::ConnectionLost);
+        let reason = match connection.up.lingering {
+            Some((reason, _)) => reason,
+            None if left && !connection.is_authenticated() => CloseReason::Abandoned,
+            None => reason,
+        };
         if reason == CloseReason::Refused(ErrorCode::ConnectionLimit) && connection.up.lingering.is_some() {
             self.acceptor.refused -= 1;
         }
@@ -71,6 +83,9 @@ impl Shard {
             self.metrics.lagging(-1);
         }
         self.metrics.closed(reason);
+        if connection.up.address_counted {
+            self.shared.addresses.leave(connection.up.peer.ip());
+        }
         if connection.up.counted {
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
         }

@@ -1,17 +1,14 @@
-//! What clients send: bytes into frames, frames into requests, and AUTH.
+//! What clients send: bytes as they come from the network, into requests.
 
-use std::io::{self, Read as _};
-use std::time::Instant;
-
-use tickwire_proto::encode::FrameMessage as _;
-use tickwire_proto::message::{Auth, ErrorCode, Heartbeat};
-use tickwire_proto::{Parsed, parse};
+use std::io;
 
 use super::Shard;
-use super::connection::Kind;
-use super::session::{Refusal, Request, Session};
+use super::accept::canonical;
+use super::connection::Stage;
+use super::input::Proxied;
+use super::session::{Request, Session};
+use super::transport::Opened;
 use crate::close::CloseReason;
-use crate::metrics::AuthFailure;
 
 /// How many buffers full a connection is read at a time: one that sends without end does not keep the others waiting.
 const READS_PER_TURN: usize = 2;
@@ -55,7 +52,23 @@ impl Shard {
 
     fn read_into(&mut self, key: usize, buffer: &mut [u8]) -> Read {
         for _ in 0..READS_PER_TURN {
+            if !self.may_handshake(key) {
+                // It is read when its turn has come.
+                return Read::Done;
+            }
             let connection = &mut self.connections[key];
+            if connection.up.stage == Stage::Handshake && connection.up.input.held() > 0 {
+                // What came behind a PROXY header.
+                let mut bytes = connection.up.input.release();
+                match self.take_in(key, &mut bytes) {
+                    Received::Ended if !self.connections.contains(key) => return Read::Done,
+                    _ => continue,
+                }
+            }
+            if connection.up.input.session() == Session::Checking {
+                // It is read on when the verdict has come.
+                return Read::Done;
+            }
             if connection.up.unparsed {
                 // What has been read already comes first; more is not read before, so that little is held.
                 match self.receive(key, &[]) {
@@ -65,14 +78,15 @@ impl Shard {
                     Received::Ended => return Read::Done,
                 }
             }
-            match connection.socket.read(buffer) {
+            match connection.transport.read(buffer) {
                 Ok(0) => {
                     self.close(key, CloseReason::PeerClosed);
                     return Read::Done;
                 }
-                // It is only waited for its end; what it still sends is of no interest.
-                Ok(_) if connection.up.lingering.is_some() => {}
-                Ok(len) => match self.receive(key, &buffer[..len]) {
+                // It is only waited for its end; what it still sends is of no interest. But it may have to hear why, after its handshake.
+                Ok(_) if connection.up.lingering.is_some() && connection.up.stage != Stage::Handshake => {}
+                Ok(_) if connection.up.finished => {}
+                Ok(len) => match self.take_in(key, &mut buffer[..len]) {
                     Received::All => {}
                     Received::Paused => return Read::More,
                     Received::Ended if self.connections.contains(key) => {}
@@ -89,45 +103,81 @@ impl Shard {
         Read::More
     }
 
-    /// Takes bytes up: whole frames at once, straight from where they are; what is left is kept until the rest comes.
-    fn receive(&mut self, key: usize, bytes: &[u8]) -> Received {
-        let mut partial = std::mem::take(&mut self.connections[key].up.partial);
-        if partial.is_empty() {
-            let (received, taken) = self.take_frames(key, bytes);
-            self.keep(key, received, bytes[taken..].to_vec());
-            return received;
-        }
-        partial.extend_from_slice(bytes);
-        let (received, taken) = self.take_frames(key, &partial);
-        partial.drain(..taken);
-        if partial.is_empty() {
-            partial = Vec::new();
-        }
-        self.keep(key, received, partial);
-        received
-    }
-
-    fn keep(&mut self, key: usize, received: Received, rest: Vec<u8>) {
-        if received != Received::Ended {
-            let connection = &mut self.connections[key];
-            connection.up.partial = rest;
-            connection.up.unparsed = received == Received::Paused;
+    /// Takes up bytes as they come from the network: a load balancer's header, then TLS, then frames.
+    fn take_in(&mut self, key: usize, bytes: &mut [u8]) -> Received {
+        let connection = &self.connections[key];
+        match connection.up.stage {
+            Stage::ProxyHeader => self.take_proxy_header(key, bytes),
+            Stage::Handshake | Stage::Open if connection.transport.is_encrypted() => {
+                self.take_tls(key, bytes)
+            }
+            Stage::Handshake | Stage::Open => self.receive(key, bytes),
         }
     }
 
-    /// Answers how many of the bytes were taken.
-    fn take_frames(&mut self, key: usize, bytes: &[u8]) -> (Received, usize) {
-        let mut taken = 0;
-        while taken < bytes.len() {
-            let session = self.connections[key].up.session;
-            let max_payload = session.max_payload(self.shared.config.protocol.max_msg_size);
-            let request = match parse(&bytes[taken..], max_payload) {
-                Ok(Parsed::Incomplete { .. }) => break,
-                Ok(Parsed::Frame { frame, len }) => {
-                    taken += len;
-                    session.on_frame(&frame)
+    fn take_proxy_header(&mut self, key: usize, bytes: &[u8]) -> Received {
+        let connection = &mut self.connections[key];
+        let proxy = connection.up.peer;
+        match connection.up.input.proxy_header(bytes) {
+            Ok(None) => Received::All,
+            Ok(Some(Proxied { client, rest })) => {
+                if let Some(client) = client {
+                    tracing::debug!(shard = self.number, %proxy, %client, "the proxy names its client");
+                    connection.up.peer = canonical(client);
                 }
-                Err(error) => Err(error.into()),
+                connection.up.received = self.now;
+                self.admit(key);
+                let Some(connection) = self.connections.get_mut(key) else { return Received::Ended };
+                if !rest.is_empty() && connection.up.lingering.is_none() {
+                    connection.up.unparsed = connection.up.stage == Stage::Open;
+                    connection.up.input.hold(&rest);
+                }
+                Received::All
+            }
+            Err(error) => {
+                tracing::debug!(shard = self.number, %proxy, %error, "closed");
+                self.close(key, CloseReason::ProxyHeader);
+                Received::Ended
+            }
+        }
+    }
+
+    fn take_tls(&mut self, key: usize, bytes: &mut [u8]) -> Received {
+        let mut plain = std::mem::take(&mut self.plain);
+        let connection = &mut self.connections[key];
+        let opened = connection.transport.open(bytes, &mut plain);
+        if connection.up.stage == Stage::Handshake && connection.transport.is_established() {
+            self.established(key);
+        }
+        let ended = self.connections.get(key).is_none_or(|connection| connection.up.lingering.is_some());
+        let mut received = if plain.is_empty() || ended { Received::All } else { self.receive(key, &plain) };
+        plain.clear();
+        self.plain = plain;
+        let Some(connection) = self.connections.get(key) else { return Received::Ended };
+        let pending = connection.transport.is_pending();
+        match opened {
+            Err(error) if !connection.up.finished => {
+                self.fail_tls(key, &error);
+                received = Received::Ended;
+            }
+            Ok(Opened::End) => {
+                self.close(key, CloseReason::PeerClosed);
+                received = Received::Ended;
+            }
+            _ if pending || ended => self.write(key),
+            _ => {}
+        }
+        if self.connections.contains(key) { received } else { Received::Ended }
+    }
+
+    /// Takes frames up, straight from where they are; what is left is kept until the rest comes.
+    fn receive(&mut self, key: usize, mut bytes: &[u8]) -> Received {
+        let max_msg_size = self.shared.config.protocol.max_msg_size;
+        loop {
+            let connection = &mut self.connections[key];
+            connection.up.unparsed = false;
+            let Some(request) = connection.up.input.next(&mut bytes, max_msg_size) else {
+                return Received::All;
             };
             let costly = matches!(request, Ok(Request::Subscribe(_)));
             match request {
@@ -135,16 +185,17 @@ impl Shard {
                 Err(refusal) => self.refuse(key, refusal),
             }
             // A request may end the connection: a wrong password does.
-            let Some(connection) = self.connections.get(key) else { return (Received::Ended, taken) };
+            let Some(connection) = self.connections.get_mut(key) else { return Received::Ended };
             if connection.up.lingering.is_some() {
-                return (Received::Ended, taken);
+                return Received::Ended;
             }
             // One subscription a turn: looking up the past is the one thing a client can ask for that takes the shard's time.
-            if (costly && taken < bytes.len()) || connection.overflowed {
-                return (Received::Paused, taken);
+            if costly || connection.overflowed {
+                connection.up.input.hold(bytes);
+                connection.up.unparsed = connection.up.input.held() > 0;
+                return if connection.up.unparsed { Received::Paused } else { Received::All };
             }
         }
-        (Received::All, taken)
     }
 
     fn on_request(&mut self, key: usize, request: Request) {
@@ -154,28 +205,5 @@ impl Shard {
             Request::Subscribe(subscribe) => self.subscribe(key, &subscribe),
             Request::Alive => {}
         }
-    }
-
-    fn authenticate(&mut self, key: usize, auth: &Auth) {
-        let Shard { shared, connections, metrics, .. } = self;
-        let connection = &mut connections[key];
-        let (address, now) = (connection.up.peer.ip(), Instant::now());
-        if let Some(wait) = shared.limiter.wait(address, now) {
-            metrics.auth_failed(AuthFailure::RateLimited);
-            tracing::debug!(peer = %connection.up.peer, ?wait, "AUTH refused: too many failures");
-            let message = "too many failed AUTHs from this address";
-            let refusal = Refusal::new(ErrorCode::RateLimited, message).retry_after(wait);
-            return self.refuse(key, refusal);
-        }
-        if !shared.config.credentials.matches(&auth.username, &auth.password) {
-            shared.limiter.failed(address, now);
-            metrics.auth_failed(AuthFailure::Credentials);
-            tracing::debug!(peer = %connection.up.peer, username = auth.username, "AUTH failed");
-            return self.refuse(key, Refusal::new(ErrorCode::AuthFailed, "username or password is wrong"));
-        }
-        connection.up.session = Session::Authenticated;
-        connection.enqueue(Heartbeat {}.to_frame(), Kind::Control);
-        tracing::debug!(peer = %connection.up.peer, username = auth.username, "authenticated");
-        self.arm(key);
     }
 }

@@ -71,6 +71,8 @@ pub enum Session {
     /// Its first frame must be AUTH.
     #[default]
     AwaitingAuth,
+    /// Its password is being checked: nothing that it sends is taken up before.
+    Checking,
     /// It may subscribe.
     Authenticated,
 }
@@ -80,7 +82,7 @@ impl Session {
     #[must_use]
     pub fn max_payload(self, max_msg_size: usize) -> usize {
         match self {
-            Self::AwaitingAuth => MAX_AUTH_PAYLOAD.min(max_msg_size),
+            Self::AwaitingAuth | Self::Checking => MAX_AUTH_PAYLOAD.min(max_msg_size),
             Self::Authenticated => max_msg_size,
         }
     }
@@ -108,6 +110,10 @@ impl Session {
             (Self::AwaitingAuth, kind) => {
                 let message = format!("the first frame is {kind}; it must be AUTH");
                 Err(Refusal::new(ErrorCode::AuthRequired, message))
+            }
+            (Self::Checking, kind) => {
+                let message = format!("{kind} was taken up before AUTH was answered");
+                Err(Refusal::new(ErrorCode::Internal, message))
             }
             (Self::Authenticated, FrameType::Subscribe) => {
                 let subscribe: Subscribe = frame.decode().map_err(malformed)?;

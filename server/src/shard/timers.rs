@@ -4,7 +4,7 @@ use tickwire_proto::encode::FrameMessage as _;
 use tickwire_proto::message::{ErrorCode, Heartbeat};
 
 use super::Shard;
-use super::connection::{Connection, Kind};
+use super::connection::{Connection, Kind, Stage};
 use super::session::{Refusal, Session};
 use super::wheel::{Timer, Wheel};
 use crate::close::CloseReason;
@@ -16,8 +16,8 @@ const TIMERS_PER_TURN: usize = 1024;
 
 /// When the things that may happen to a connection by themselves are due; in milliseconds of the shard's clock.
 struct Deadlines {
-    /// AUTH must have come.
-    auth: Option<u64>,
+    /// The PROXY header, the TLS handshake or AUTH must have come, whichever is next.
+    entry: Option<u64>,
     /// A frame must have come.
     silence: u64,
     /// The socket must have taken something.
@@ -29,13 +29,18 @@ struct Deadlines {
 impl Deadlines {
     fn of(connection: &Connection, config: &Config) -> Self {
         let ms = |duration: std::time::Duration| duration.as_millis() as u64;
-        let authenticated = connection.up.session == Session::Authenticated;
         let protocol = &config.protocol;
+        let entry = match (connection.up.stage, connection.up.input.session()) {
+            (Stage::ProxyHeader, _) | (Stage::Open, Session::AwaitingAuth) => Some(protocol.auth_deadline),
+            (Stage::Handshake, _) => config.tls.as_ref().map(|tls| tls.handshake_deadline),
+            // Checking takes the server's time, not the client's.
+            (Stage::Open, Session::Checking | Session::Authenticated) => None,
+        };
         Self {
-            auth: (!authenticated).then(|| connection.up.received + ms(protocol.auth_deadline)),
+            entry: entry.map(|deadline| connection.up.received + ms(deadline)),
             silence: connection.up.received + ms(protocol.heartbeat_timeout + HEARTBEAT_GRACE),
             write: connection.blocked.map(|since| since + ms(config.limits.write_deadline)),
-            heartbeat: (authenticated && connection.blocked.is_none())
+            heartbeat: (connection.is_authenticated() && connection.blocked.is_none())
                 .then(|| connection.sent + ms(protocol.heartbeat_interval)),
         }
     }
@@ -44,9 +49,9 @@ impl Deadlines {
         if let Some((_, until)) = connection.up.lingering {
             return until;
         }
-        let Self { auth, silence, write, heartbeat } = Self::of(connection, config);
+        let Self { entry, silence, write, heartbeat } = Self::of(connection, config);
         let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip.as_deref());
-        let others = [auth, write, heartbeat, connection.up.drain_at, skip.map(|skip| skip.until)];
+        let others = [entry, write, heartbeat, connection.up.drain_at, skip.map(|skip| skip.until)];
         others.into_iter().flatten().fold(silence, u64::min)
     }
 }
@@ -87,12 +92,10 @@ impl Shard {
             return;
         }
         let config = &self.shared.config;
-        let Deadlines { auth, silence, write, heartbeat } = Deadlines::of(connection, config);
+        let Deadlines { entry, silence, write, heartbeat } = Deadlines::of(connection, config);
         let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip.as_deref());
-        if passed(auth) {
-            self.metrics.auth_failed(AuthFailure::Timeout);
-            let message = format!("no AUTH within {}", shown(config.protocol.auth_deadline));
-            self.refuse(key, Refusal::new(ErrorCode::AuthTimeout, message));
+        if passed(entry) {
+            self.on_entry_deadline(key);
         } else if passed(Some(silence)) {
             let timeout = config.protocol.heartbeat_timeout + HEARTBEAT_GRACE;
             let message = format!("no frame from the client for {}", shown(timeout));
@@ -107,6 +110,26 @@ impl Shard {
         } else if passed(heartbeat) {
             self.enqueue(key, Heartbeat {}.to_frame(), Kind::Control);
             self.write(key);
+        }
+    }
+
+    fn on_entry_deadline(&mut self, key: usize) {
+        let (connection, deadline) = (&self.connections[key], self.shared.config.protocol.auth_deadline);
+        match connection.up.stage {
+            Stage::ProxyHeader => self.close(key, CloseReason::ProxyHeader),
+            Stage::Handshake => self.close(key, CloseReason::TlsTimeout),
+            Stage::Open => {
+                self.metrics.auth_failed(AuthFailure::Timeout);
+                let begun = connection.up.input.held() > 0;
+                let what = if begun { "whole AUTH, only its beginning," } else { "AUTH" };
+                let message = format!("no {what} within {}", shown(deadline));
+                let refusal = Refusal::new(ErrorCode::AuthTimeout, message);
+                if begun {
+                    self.refuse_as(key, refusal, CloseReason::IncompleteFrame);
+                } else {
+                    self.refuse(key, refusal);
+                }
+            }
         }
     }
 }

@@ -1,0 +1,104 @@
+//! AUTH: asking whether a client may come in, and telling it. Where a password is checked against a hash, the answer comes later.
+
+use std::time::{Duration, Instant};
+
+use tickwire_proto::encode::FrameMessage as _;
+use tickwire_proto::message::{Auth, ErrorCode, Heartbeat};
+
+use super::Shard;
+use super::connection::Kind;
+use super::session::{Refusal, Session};
+use crate::auth::{Answer, Attempt, Denial};
+use crate::metrics::AuthFailure;
+use crate::tls;
+use crate::verifier::{Asker, Verdict};
+
+/// How many verdicts a turn takes up. What does not fit comes with the next.
+const VERDICTS_PER_TURN: usize = 256;
+
+impl Shard {
+    pub(super) fn authenticate(&mut self, key: usize, auth: &Auth) {
+        let Shard { shared, connections, inbox, .. } = self;
+        let connection = &mut connections[key];
+        // A certificate that says nothing has no names that the username could be among.
+        let names = connection.transport.peer_certificate().map(|leaf| tls::names(leaf).unwrap_or_default());
+        let attempt = Attempt {
+            username: &auth.username,
+            password: &auth.password,
+            address: connection.up.peer.ip(),
+            certificate: names.as_deref(),
+        };
+        let asker = Asker { key, generation: connection.up.generation };
+        match shared.authenticator.begin(&attempt, asker, inbox, Instant::now()) {
+            Answer::Accepted => self.let_in(key, &auth.username),
+            Answer::Denied(denial) => self.deny(key, denial, &auth.username),
+            Answer::Checking => {
+                connection.up.input.enter(Session::Checking);
+                connection.up.claim = Some(auth.username.as_str().into());
+                self.arm(key);
+            }
+        }
+    }
+
+    /// Takes up what has been found out about passwords. Answers whether there may be more.
+    pub(super) fn take_up_verdicts(&mut self) -> bool {
+        for _ in 0..VERDICTS_PER_TURN {
+            let Ok(verdict) = self.verdicts.try_recv() else { return false };
+            self.conclude(&verdict);
+        }
+        true
+    }
+
+    fn conclude(&mut self, verdict: &Verdict) {
+        let Verdict { asker: Asker { key, generation }, .. } = *verdict;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.up.generation != generation || connection.up.input.session() != Session::Checking {
+            return;
+        }
+        let Some(username) = connection.up.claim.take() else { return };
+        let address = connection.up.peer.ip();
+        let answer = self.shared.authenticator.conclude(&username, address, verdict, Instant::now());
+        if connection.up.lingering.is_some() {
+            return;
+        }
+        match answer {
+            Answer::Denied(denial) => self.deny(key, denial, &username),
+            Answer::Accepted | Answer::Checking => {
+                self.let_in(key, &username);
+                // It may have sent more meanwhile.
+                self.connections[key].up.unparsed = true;
+                self.read(key);
+            }
+        }
+    }
+
+    fn let_in(&mut self, key: usize, username: &str) {
+        let connection = &mut self.connections[key];
+        connection.up.input.enter(Session::Authenticated);
+        connection.up.received = self.now;
+        connection.enqueue(Heartbeat {}.to_frame(), Kind::Control);
+        tracing::debug!(peer = %connection.up.peer, username, "authenticated");
+        self.arm(key);
+    }
+
+    fn deny(&mut self, key: usize, denial: Denial, username: &str) {
+        tracing::debug!(peer = %self.connections[key].up.peer, username, ?denial, "AUTH failed");
+        let wrong = || Refusal::new(ErrorCode::AuthFailed, "username or password is wrong");
+        let limited =
+            |message: &str, wait: Duration| Refusal::new(ErrorCode::RateLimited, message).retry_after(wait);
+        let (why, refusal) = match denial {
+            Denial::Credentials => (AuthFailure::Credentials, wrong()),
+            Denial::Identity => {
+                let message = "the username is not in the certificate that was shown";
+                (AuthFailure::Identity, Refusal::new(ErrorCode::AuthFailed, message))
+            }
+            Denial::RateLimited(wait) => (
+                AuthFailure::RateLimited,
+                limited("too many failed AUTHs from this address, or by this name", wait),
+            ),
+            Denial::Busy(wait) => (AuthFailure::Busy, limited("too many passwords are being checked", wait)),
+        };
+        self.metrics.auth_failed(why);
+        self.refuse(key, refusal);
+    }
+}

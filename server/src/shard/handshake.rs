@@ -1,0 +1,162 @@
+//! TLS handshakes: whose turn it is, and how they end.
+//!
+//! A handshake costs as much as fifty deliveries, and a fleet may reconnect all at once. So few are begun in a turn of the loop, and only so
+//! many are under way at once; whoever comes meanwhile waits, in order. A client that keeps a place without going on loses it soon, where others
+//! wait for it.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::Shard;
+use super::connection::{Connection, Stage};
+use crate::close::CloseReason;
+use crate::tls;
+
+/// How many handshakes a turn begins: at 100 to 250 µs each, deliveries wait about a millisecond.
+const BEGUN_PER_TURN: usize = 8;
+
+/// How long a handshake keeps its place while others wait for one: a few round trips around the world.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A connection, and what tells it from others that had its slot.
+type Key = (usize, u32);
+
+/// The handshakes of a shard.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    /// How many may be under way; 0 where there is no TLS.
+    most: usize,
+    pub(super) under_way: usize,
+    /// How many may still be begun in this turn.
+    budget: usize,
+    /// Connections that have something to read, and wait for a place.
+    waiting: VecDeque<Key>,
+    /// Those that have begun, in order, and when; some of them are over.
+    begun: VecDeque<(Key, u64)>,
+}
+
+impl Handshakes {
+    pub(super) fn new(most: Option<NonZeroUsize>) -> Self {
+        let most = most.map_or(0, NonZeroUsize::get);
+        Self { most, under_way: 0, budget: 0, waiting: VecDeque::new(), begun: VecDeque::new() }
+    }
+
+    /// How many wait for a place.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether one that waits can be begun with the next turn.
+    pub(super) fn have_room(&self) -> bool {
+        !self.waiting.is_empty() && self.under_way < self.most
+    }
+
+    /// When one that keeps others waiting is to lose its place.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        let (_, since) = self.begun.front().filter(|_| !self.waiting.is_empty())?;
+        Some(since + PATIENCE.as_millis() as u64)
+    }
+}
+
+impl Shard {
+    /// Whether the connection's handshake may go on. If it may not, it has been put in line.
+    pub(super) fn may_handshake(&mut self, key: usize) -> bool {
+        let Shard { shared, connections, handshakes, now, .. } = self;
+        let connection = &mut connections[key];
+        let begins = connection.up.stage == Stage::Handshake && !connection.up.handshaking;
+        let Some(acceptor) = shared.tls.as_ref().filter(|_| begins) else {
+            return true;
+        };
+        let id = (key, connection.up.generation);
+        if handshakes.budget == 0 || handshakes.under_way >= handshakes.most {
+            if !connection.up.in_line {
+                connection.up.in_line = true;
+                handshakes.waiting.push_back(id);
+            }
+            return false;
+        }
+        handshakes.budget -= 1;
+        handshakes.under_way += 1;
+        handshakes.begun.push_back((id, *now));
+        connection.up.handshaking = true;
+        if let Err(error) = connection.transport.start_tls(acceptor.config()) {
+            tracing::error!(%error, "TLS cannot be begun");
+            self.close(key, CloseReason::TlsFailed);
+            return false;
+        }
+        true
+    }
+
+    /// The connection's handshake is over, one way or another.
+    pub(super) fn end_handshake(handshakes: &mut Handshakes, connection: &mut Connection) {
+        if std::mem::take(&mut connection.up.handshaking) {
+            handshakes.under_way -= 1;
+        }
+    }
+
+    /// Gives places to those who wait, in the order in which they came.
+    pub(super) fn take_up_handshakes(&mut self) {
+        self.handshakes.budget = BEGUN_PER_TURN;
+        self.free_places();
+        while self.handshakes.budget > 0 && self.handshakes.under_way < self.handshakes.most {
+            let Some((key, generation)) = self.handshakes.waiting.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if connection.up.generation == generation && std::mem::take(&mut connection.up.in_line) {
+                self.read(key);
+            }
+        }
+        let Shard { handshakes, metrics, .. } = self;
+        metrics.handshakes_under_way(handshakes.under_way, handshakes.waiting());
+    }
+
+    /// Forgets those that are over, and ends those that keep others waiting.
+    fn free_places(&mut self) {
+        while let Some(&((key, generation), since)) = self.handshakes.begun.front() {
+            let connection = self.connections.get(key);
+            let goes_on = connection.is_some_and(|connection| {
+                connection.up.generation == generation && connection.up.handshaking
+            });
+            if goes_on {
+                let full = self.handshakes.under_way >= self.handshakes.most;
+                let patient = self.now < since + PATIENCE.as_millis() as u64;
+                if patient || !full || self.handshakes.waiting.is_empty() {
+                    return;
+                }
+                self.close(key, CloseReason::TlsTimeout);
+            }
+            self.handshakes.begun.pop_front();
+        }
+    }
+
+    /// The handshake has succeeded.
+    pub(super) fn established(&mut self, key: usize) {
+        let Shard { connections, handshakes, metrics, now, .. } = self;
+        let connection = &mut connections[key];
+        Self::end_handshake(handshakes, connection);
+        connection.up.stage = Stage::Open;
+        // What follows has a deadline of its own.
+        connection.up.received = *now;
+        let resumed = connection.transport.is_resumed();
+        metrics.handshake(resumed);
+        tracing::debug!(peer = %connection.up.peer, resumed, "TLS handshake over");
+        // A ticket outlives the certificate that was found good for it.
+        let expired = connection.transport.peer_certificate().filter(|_| resumed).map(tls::names);
+        if let Some(Err(error)) = expired {
+            self.fail_tls(key, &error);
+        }
+        self.arm(key);
+    }
+
+    /// Closes a connection whose peer does not keep to TLS; it has been sent an alert that says why.
+    pub(super) fn fail_tls(&mut self, key: usize, error: &dyn std::error::Error) {
+        let connection = &mut self.connections[key];
+        tracing::debug!(peer = %connection.up.peer, %error, "TLS failed");
+        // Nothing else can be said to it any more.
+        connection.drop_outbox();
+        self.finish(key, CloseReason::TlsFailed);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.hang_up();
+        }
+    }
+}

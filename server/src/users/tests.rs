@@ -1,0 +1,75 @@
+use super::*;
+use argon2::PasswordHasher as _;
+
+/// A hash that costs next to nothing.
+fn hash(password: &str) -> String {
+    let params = Params::new(8, 1, 1, None).unwrap();
+    Argon2::from(params).hash_password(password.as_bytes()).unwrap().to_string()
+}
+
+fn users(text: &str, before: Option<&Users>) -> Users {
+    Users::new(parse(text).unwrap(), None, before).unwrap()
+}
+
+#[test]
+fn a_user_with_the_right_password_is_let_in_and_known_again() {
+    let users = users(&format!("# people\n\nann:{}\nbob:{}\n", hash("apple"), hash("pear")), None);
+    assert_eq!(users.len(), 2);
+    assert!(!users.recall("ann", "apple"), "nothing is known before it was checked");
+    assert!(!users.candidate("ann", "pear").unwrap().verify("pear"));
+    assert!(users.candidate("ann", "apple").unwrap().verify("apple"));
+    assert!(users.recall("ann", "apple"));
+    assert!(!users.recall("ann", "pear") && !users.recall("bob", "apple") && !users.recall("eve", "apple"));
+}
+
+#[test]
+fn an_unknown_name_is_checked_against_somebody_and_never_let_in() {
+    let users = users(&format!("ann:{}", hash("apple")), None);
+    let candidate = users.candidate("eve", "apple").unwrap();
+    assert!(candidate.user.verify("apple"), "the work is done");
+    assert!(!candidate.verify("apple"));
+    assert!(!users.recall("eve", "apple"));
+}
+
+#[test]
+fn a_reload_keeps_what_is_known_of_those_who_have_not_changed() {
+    let (ann, bob) = (hash("apple"), hash("pear"));
+    let before = users(&format!("ann:{ann}\nbob:{bob}"), None);
+    assert!(before.candidate("ann", "apple").unwrap().verify("apple"));
+    assert!(before.candidate("bob", "pear").unwrap().verify("pear"));
+    let after = users(&format!("ann:{ann}\nbob:{}", hash("plum")), Some(&before));
+    assert!(after.recall("ann", "apple"));
+    assert!(!after.recall("bob", "pear"), "a new hash is a new password");
+    let gone = users(&format!("bob:{bob}"), Some(&after));
+    assert!(!gone.recall("ann", "apple"));
+}
+
+#[test]
+fn the_user_of_the_environment_is_one_of_them() {
+    let credentials = Credentials::new("tick".into(), "wire".into()).unwrap();
+    let users =
+        Users::new(parse(&format!("ann:{}", hash("apple"))).unwrap(), Some(&credentials), None).unwrap();
+    assert!(users.recall("tick", "wire"));
+    assert!(users.candidate("tick", "wire").unwrap().verify("wire"));
+    assert!(!users.candidate("tick", "apple").unwrap().verify("apple"));
+}
+
+#[test]
+fn a_line_that_cannot_be_right_is_named_and_not_shown() {
+    let problem = |text: &str| parse(text).unwrap_err();
+    assert_eq!(problem("# a\nann hunter2").0, 2);
+    for text in [
+        "ann:hunter2",
+        "ann:$argon2id$v=19$m=8,t=1",
+        "ann:$argon2i$v=19$m=8,t=1,p=1$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaA",
+    ] {
+        let (line, problem) = problem(text);
+        assert_eq!(line, 1);
+        assert!(problem.contains("hash") && !problem.contains("hunter2"), "{problem}");
+    }
+    let ann = hash("apple");
+    assert!(problem(&format!("ann:{ann}\nann:{ann}")).1.contains("earlier"));
+    assert!(problem(&format!(":{ann}")).1.contains("0 bytes"));
+    let greedy = "ann:$argon2id$v=19$m=9999999,t=2,p=1$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaA";
+    assert!(problem(greedy).1.contains("at most m="), "{}", problem(greedy).1);
+}
