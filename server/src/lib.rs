@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod logs;
+pub mod traces;
 pub mod file_limit;
 
 pub mod feed;

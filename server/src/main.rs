@@ -1,10 +1,11 @@
-//! The server's process: configuration, logs, signals, and the server.
+//! The server's process: configuration, traces, logs, signals, and the server.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tickwire_server::Server;
 use tickwire_server::config::{Config, ConfigError};
+use tickwire_server::traces::Traces;
 use tickwire_server::{file_limit, logs};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,7 +24,17 @@ fn main() -> ExitCode {
             return BAD_CONFIGURATION.into();
         }
     };
-    match run(config) {
+    let traces = match Traces::from_env() {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("tickwire-server: {:#}", anyhow::Error::from(error));
+            return BAD_CONFIGURATION.into();
+        }
+    };
+    let ended = run(config, traces.as_ref());
+    // After the runtime: the last spans are sent, which blocks.
+    drop(traces);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tickwire-server: {error:#}");
@@ -32,9 +43,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> anyhow::Result<()> {
+fn run(config: Config, traces: Option<&Traces>) -> anyhow::Result<()> {
     let (filter, format) = &config.log;
-    let log = logs::init(filter, *format).context("cannot set logging up")?;
+    let log = logs::init(filter, *format, traces).context("cannot set logging up")?;
+    if let Some(traces) = traces {
+        traces.announce();
+    }
     match file_limit::raise() {
         Some(files) if files < config.limits.max_connections as u64 => {
             tracing::info!(

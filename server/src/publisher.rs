@@ -15,6 +15,7 @@ use crate::feed::{Chunk, Feed, Identity};
 use crate::metrics::FeedMetrics;
 use crate::run::{Row, Run};
 use crate::stream::Streams;
+use crate::traces::Publishing;
 
 /// The length of a bar of mode SECOND, in nanoseconds.
 pub const SECOND: u64 = 1_000_000_000;
@@ -137,18 +138,25 @@ impl Publisher {
         let rows = waiting.len();
         let due = waiting.due.unwrap_or_else(wall_now);
         let Waiting { trades, seconds, minutes, caught_up, .. } = waiting;
+        // Not for the past, whose thousands of windows come at once.
+        let publishing = caught_up.then(|| Publishing::begin(rows));
         let runs =
             [(Mode::Second, &seconds[..]), (Mode::Minute, &minutes[..]), (Mode::Tick, trades.as_slice())];
-        let mut appended = false;
+        let mut batches = 0;
         for (mode, runs) in runs {
             let Some(stream) = self.streams.get(mode) else { continue };
             for run in runs {
-                self.encoder.encode(run, |batch| stream.append(batch, due));
-                appended = true;
+                self.encoder.encode(run, |batch| {
+                    stream.append(batch, due);
+                    batches += 1;
+                });
             }
         }
-        if appended {
+        if batches > 0 {
             self.streams.wake();
+        }
+        if let Some(publishing) = publishing {
+            publishing.end(batches);
         }
         self.metrics.published(rows, due, wall_now(), caught_up);
     }

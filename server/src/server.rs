@@ -29,6 +29,7 @@ use crate::reload::{Reloader, Source};
 use crate::shard::{EventSource, Phase, PhaseCell, Pulse, Shard, Shared};
 use crate::stream::Streams;
 use crate::tls::{MaterialError, TlsAcceptor};
+use crate::traces::Draining;
 use crate::users::UsersError;
 use crate::verifier::Verifier;
 
@@ -394,6 +395,7 @@ impl Server {
             clients = self.metrics.active_connections(),
             "draining: no new clients, and the connected are sent away"
         );
+        let draining = Draining::begin(self.metrics.active_connections());
         self.phase.advance(Phase::Draining);
         self.streams.wake();
         tokio::select! {
@@ -401,11 +403,9 @@ impl Server {
             () = sleep(drain.timeout) => {
                 tracing::warn!(clients = self.metrics.active_connections(), "DRAIN_TIMEOUT is over; closing the clients that are left");
             }
-            _ = self.stop.1.recv() => {
-                self.cut_short();
-                return Ok(());
-            }
+            _ = self.stop.1.recv() => self.cut_short(),
         }
+        draining.end(self.metrics.active_connections());
         Ok(())
     }
 

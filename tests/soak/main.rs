@@ -1,4 +1,5 @@
 //! Many clients, many cuts, servers that leave.
 
+mod certificates;
 mod drain;
 mod resume;

@@ -3,8 +3,10 @@
 //! Waits are on conditions, with a limit that is far beyond what they take; a test that reaches it fails with what it waited for.
 
 pub mod metrics;
+pub mod pki;
 pub mod raw;
 pub mod server;
+pub mod trust;
 pub mod witness;
 
 use std::time::{Duration, Instant};

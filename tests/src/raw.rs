@@ -1,9 +1,12 @@
 //! A client that speaks raw bytes.
 
-use std::io::{ErrorKind, Read, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use prost::Message;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use tickwire_proto::encode::FrameMessage;
 use tickwire_proto::message::{Auth, DataBatch, Error, ErrorCode, Mode, Resume, Subscribe};
 use tickwire_proto::{FrameType, Parsed, parse};
@@ -22,12 +25,42 @@ pub fn subscribe(mode: Mode, resume: Option<Resume>) -> Vec<u8> {
     Subscribe { mode: mode.into(), resume, symbols: vec![] }.to_frame().to_vec()
 }
 
-/// A blocking connection.
+/// A blocking connection: a socket, or TLS over one.
 #[derive(Debug)]
-pub struct Raw {
+pub struct Raw<S = TcpStream> {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: S,
     buffer: Vec<u8>,
+}
+
+/// TLS over a socket.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+impl Raw<TlsStream> {
+    /// Connects by TLS, to a server whose certificate names localhost. The handshake takes place with what is sent or read first.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no connection.
+    #[must_use]
+    pub fn tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> Self {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(config.clone(), name).expect("a configuration that fits");
+        let stream = Raw::connect(addr).stream;
+        Self { stream: StreamOwned::new(session, stream), buffer: Vec::new() }
+    }
+
+    /// Does the handshake, up to the client's last word.
+    ///
+    /// # Errors
+    ///
+    /// Where it fails.
+    pub fn handshake(&mut self) -> std::io::Result<()> {
+        while self.stream.conn.is_handshaking() {
+            self.stream.conn.complete_io(&mut self.stream.sock)?;
+        }
+        Ok(())
+    }
 }
 
 impl Raw {
@@ -54,12 +87,7 @@ impl Raw {
     #[must_use]
     pub fn authenticated(addr: SocketAddr) -> Self {
         let mut raw = Self::connect(addr);
-        raw.send(&auth());
-        assert_eq!(
-            raw.frame().map(|(kind, _)| kind),
-            Some(FrameType::Heartbeat),
-            "AUTH is answered by a HEARTBEAT"
-        );
+        raw.authenticate();
         raw
     }
 
@@ -67,14 +95,39 @@ impl Raw {
     #[must_use]
     pub fn subscribed(addr: SocketAddr, mode: Mode) -> (Self, u64) {
         let mut raw = Self::authenticated(addr);
-        raw.send(&subscribe(mode, None));
-        let opening = raw.batch();
-        assert_eq!(
-            opening.last_sequence + 1,
-            opening.first_sequence,
-            "a subscription opens with an empty range"
-        );
-        (raw, opening.first_sequence)
+        let first = raw.subscribe(mode);
+        (raw, first)
+    }
+
+    /// Says that no more will be sent.
+    pub fn finish(&mut self) {
+        let _shut = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// Is let in.
+    ///
+    /// # Panics
+    ///
+    /// Where it is not.
+    pub fn authenticate(&mut self) {
+        self.send(&auth());
+        let answer = self.frame().map(|(kind, _)| kind);
+        assert_eq!(answer, Some(FrameType::Heartbeat), "AUTH is answered by a HEARTBEAT");
+    }
+
+    /// Subscribes to all symbols. Answers the opening's first sequence.
+    ///
+    /// # Panics
+    ///
+    /// Where something else comes.
+    pub fn subscribe(&mut self, mode: Mode) -> u64 {
+        self.send(&subscribe(mode, None));
+        let opening = self.batch();
+        let after = opening.last_sequence + 1;
+        assert_eq!(after, opening.first_sequence, "a subscription opens with an empty range");
+        opening.first_sequence
     }
 
     /// Sends bytes.
@@ -89,11 +142,6 @@ impl Raw {
     /// Sends bytes to a server that may have closed.
     pub fn try_send(&mut self, bytes: &[u8]) {
         let _sent = self.stream.write_all(bytes);
-    }
-
-    /// Says that no more will be sent.
-    pub fn finish(&mut self) {
-        let _shut = self.stream.shutdown(Shutdown::Write);
     }
 
     /// The next frame; `None`: the server has closed.

@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: the figures of docs/PERFORMANCE.md. Ratios within one run; runs of what is compared take turns.
 
 pub(crate) mod floor;
+pub(crate) mod hostile;
+mod tls;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,6 +27,10 @@ pub(crate) enum What {
     Full,
     /// Latency of 1,000 readers with and without 200 that stop reading.
     Stalled,
+    /// Latency of 1,000 TLS clients on a quiet server, and on one under six attacks at once for a minute; the server's memory.
+    Hostile,
+    /// TLS: memory per idle connection, and connects per second of CPU.
+    Tls,
 }
 
 /// How much of it.
@@ -42,6 +48,8 @@ pub(crate) fn run(what: What, size: &Size) -> Result<()> {
         What::Delivery => delivery(&folder, size, &HALF, true),
         What::Full => delivery(&folder, size, &FULL, false),
         What::Stalled => stalled(&folder, size),
+        What::Hostile => hostile::run(&folder, size),
+        What::Tls => tls::run(&folder, size),
     }
 }
 

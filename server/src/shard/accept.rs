@@ -100,36 +100,40 @@ impl Shard {
             return;
         }
         tracing::debug!(shard = self.number, %peer, key, "connected");
-        if others >= self.shared.config.limits.max_connections {
+        let full = others >= self.shared.config.limits.max_connections;
+        if full {
             // It is only told so: the place that it takes meanwhile is none of those that are bounded.
             self.connections[key].up.counted = false;
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
-            self.begin(key);
-            let limit = self.shared.config.limits.max_connections;
-            let message =
-                format!("the server holds {limit} connections, as many as it may; try another, or later");
-            return self.refuse_for_limit(key, message);
+            if !self.may_be_refused(key) {
+                return;
+            }
         }
         if self.shared.config.proxies.iter().any(|network| network.contains(&peer.ip())) {
             self.connections[key].up.stage = Stage::ProxyHeader;
+            self.arm(key);
         } else {
             self.admit(key);
         }
-        self.arm(key);
     }
 
-    /// Lets a client begin, whose address is known by now.
+    /// Lets a client begin whose address is known by now, or tells it that there is no place.
     pub(super) fn admit(&mut self, key: usize) {
         self.begin(key);
         let connection = &mut self.connections[key];
-        if self.shared.addresses.enter(connection.up.peer.ip()) {
+        if !connection.up.counted {
+            let limit = self.shared.config.limits.max_connections;
+            let message =
+                format!("the server holds {limit} connections, as many as it may; try another, or later");
+            self.refuse(key, Refusal::new(ErrorCode::ConnectionLimit, message));
+        } else if self.shared.addresses.enter(connection.up.peer.ip()) {
             connection.up.address_counted = true;
             self.arm(key);
-        } else {
+        } else if self.may_be_refused(key) {
             let limit = self.shared.addresses.most();
             let message =
                 format!("your address has {limit} connections, as many as one may; close some, or try later");
-            self.refuse_for_limit(key, message);
+            self.refuse(key, Refusal::new(ErrorCode::ConnectionLimit, message));
         }
     }
 
@@ -143,13 +147,16 @@ impl Shard {
         }
     }
 
-    fn refuse_for_limit(&mut self, key: usize, message: String) {
-        if self.acceptor.refused >= MAX_REFUSED {
+    /// Whether the connection can be told that it is over a limit. If too many are being told so, it is closed without a word.
+    fn may_be_refused(&mut self, key: usize) -> bool {
+        let free = self.acceptor.refused < MAX_REFUSED;
+        if free {
+            self.acceptor.refused += 1;
+            self.connections[key].up.refused = true;
+        } else {
             self.close(key, CloseReason::Refused(ErrorCode::ConnectionLimit));
-            return;
         }
-        self.acceptor.refused += 1;
-        self.refuse(key, Refusal::new(ErrorCode::ConnectionLimit, message));
+        free
     }
 }
 

@@ -20,6 +20,7 @@ impl Shard {
     pub(super) fn authenticate(&mut self, key: usize, auth: &Auth) {
         let Shard { shared, connections, inbox, .. } = self;
         let connection = &mut connections[key];
+        connection.up.arrival.auth();
         // A certificate that says nothing has no names that the username could be among.
         let names = connection.transport.peer_certificate().map(|leaf| tls::names(leaf).unwrap_or_default());
         let attempt = Attempt {
@@ -76,6 +77,7 @@ impl Shard {
         let connection = &mut self.connections[key];
         connection.up.input.enter(Session::Authenticated);
         connection.up.received = self.now;
+        connection.up.arrival.authenticated(username);
         connection.enqueue(Heartbeat {}.to_frame(), Kind::Control);
         tracing::debug!(peer = %connection.up.peer, username, "authenticated");
         self.arm(key);

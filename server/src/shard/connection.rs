@@ -15,6 +15,7 @@ use super::session::Session;
 use super::transport::Transport;
 use crate::close::CloseReason;
 use crate::log::Log;
+use crate::traces::Arrival;
 
 /// The most frames handed to the kernel in one call. 64 × 16 bytes of pointers on the stack.
 const GATHER: usize = 64;
@@ -51,6 +52,8 @@ pub(super) struct Up {
     /// Tells this connection from others that had its slot.
     pub(super) generation: u32,
     pub(super) stage: Stage,
+    /// The spans of its way in.
+    pub(super) arrival: Arrival,
     pub(super) input: Input,
     /// The username whose password is being checked.
     pub(super) claim: Option<Box<str>>,
@@ -72,6 +75,8 @@ pub(super) struct Up {
     pub(super) counted: bool,
     /// Whether it takes one of its address's places.
     pub(super) address_counted: bool,
+    /// Whether it takes one of the places of those that are told of a limit.
+    pub(super) refused: bool,
     /// Whether its handshake takes one of the shard's places.
     pub(super) handshaking: bool,
     /// Whether its handshake waits for a place.
@@ -160,6 +165,7 @@ impl Connection {
             peer,
             generation,
             stage: Stage::Open,
+            arrival: Arrival::accept(peer),
             input: Input::default(),
             claim: None,
             unparsed: false,
@@ -171,6 +177,7 @@ impl Connection {
             armed: u64::MAX,
             counted: true,
             address_counted: false,
+            refused: false,
             handshaking: false,
             in_line: false,
         };

@@ -44,6 +44,7 @@ impl Shard {
         let until = self.now + LINGER.as_millis() as u64;
         let connection = &mut self.connections[key];
         connection.up.input.close();
+        connection.up.arrival.over(reason.label());
         connection.up.lingering.get_or_insert((reason, until));
         self.write(key);
         self.arm(key);
@@ -76,13 +77,14 @@ impl Shard {
             None if left && !connection.is_authenticated() => CloseReason::Abandoned,
             None => reason,
         };
-        if reason == CloseReason::Refused(ErrorCode::ConnectionLimit) && connection.up.lingering.is_some() {
+        if connection.up.refused {
             self.acceptor.refused -= 1;
         }
         if connection.blocked.is_some() {
             self.metrics.lagging(-1);
         }
         self.metrics.closed(reason);
+        connection.up.arrival.over(reason.label());
         if connection.up.address_counted {
             self.shared.addresses.leave(connection.up.peer.ip());
         }

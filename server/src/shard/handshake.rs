@@ -80,6 +80,7 @@ impl Shard {
         handshakes.under_way += 1;
         handshakes.begun.push_back((id, *now));
         connection.up.handshaking = true;
+        connection.up.arrival.tls();
         if let Err(error) = connection.transport.start_tls(acceptor.config()) {
             tracing::error!(%error, "TLS cannot be begun");
             self.close(key, CloseReason::TlsFailed);
@@ -139,6 +140,7 @@ impl Shard {
         connection.up.received = *now;
         let resumed = connection.transport.is_resumed();
         metrics.handshake(resumed);
+        connection.up.arrival.established(connection.transport.protocol_version(), resumed);
         tracing::debug!(peer = %connection.up.peer, resumed, "TLS handshake over");
         // A ticket outlives the certificate that was found good for it.
         let expired = connection.transport.peer_certificate().filter(|_| resumed).map(tls::names);

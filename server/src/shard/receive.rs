@@ -124,11 +124,14 @@ impl Shard {
                 if let Some(client) = client {
                     tracing::debug!(shard = self.number, %proxy, %client, "the proxy names its client");
                     connection.up.peer = canonical(client);
+                    connection.up.arrival.client(connection.up.peer);
                 }
                 connection.up.received = self.now;
                 self.admit(key);
                 let Some(connection) = self.connections.get_mut(key) else { return Received::Ended };
-                if !rest.is_empty() && connection.up.lingering.is_none() {
+                // One that is refused is told so after its handshake.
+                let goes_on = connection.up.lingering.is_none() || connection.up.stage == Stage::Handshake;
+                if !rest.is_empty() && goes_on {
                     connection.up.unparsed = connection.up.stage == Stage::Open;
                     connection.up.input.hold(&rest);
                 }

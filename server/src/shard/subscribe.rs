@@ -10,11 +10,15 @@ use super::session::Refusal;
 use super::topic::Topic;
 use crate::feed::MAX_SYMBOL_LEN;
 use crate::filter::Filter;
+use crate::metrics::stream_label;
 use crate::stream::{AHEAD_TOLERANCE, Depth, Opening, Stream, Unavailable};
 
 impl Shard {
     pub(super) fn subscribe(&mut self, key: usize, request: &Subscribe) {
+        let connection = &mut self.connections[key];
+        connection.up.arrival.subscribe(connection.up.peer);
         if let Err(refusal) = self.try_subscribe(key, request) {
+            self.connections[key].up.arrival.refused(refusal.code.name());
             self.tell(key, refusal);
         }
     }
@@ -61,6 +65,7 @@ impl Shard {
         let subscription = Subscription { topic, place, next, catching_up: resumed, skip: None };
         self.connections[key].subscription = Some(subscription);
         self.start_at(key, stream, &opening);
+        self.connections[key].up.arrival.subscribed(stream_label(mode), request.symbols.len(), resumed);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use socket2::SockRef;
 
 /// The most plaintext that is encrypted at a time: one TLS record. Source: RFC 8446, section 5.1.
@@ -51,6 +51,8 @@ struct Tls {
     pending: Vec<u8>,
     sent: usize,
     established: bool,
+    /// The peer did not keep to TLS: after the alert that says so, nothing is said or heard.
+    failed: bool,
 }
 
 impl fmt::Debug for Tls {
@@ -86,7 +88,14 @@ impl Transport {
     /// Where rustls finds its configuration wanting.
     pub(super) fn start_tls(&mut self, config: Arc<ServerConfig>) -> Result<(), rustls::Error> {
         let session = UnbufferedServerConnection::new(config)?;
-        let tls = Tls { session, held: Vec::new(), pending: Vec::new(), sent: 0, established: false };
+        let tls = Tls {
+            session,
+            held: Vec::new(),
+            pending: Vec::new(),
+            sent: 0,
+            established: false,
+            failed: false,
+        };
         self.layer = Layer::Tls(Box::new(tls));
         Ok(())
     }
@@ -113,6 +122,11 @@ impl Transport {
     pub(super) fn is_resumed(&self) -> bool {
         let kind = self.tls().and_then(|tls| tls.session.handshake_kind());
         kind == Some(HandshakeKind::Resumed)
+    }
+
+    /// The version of TLS that was agreed upon.
+    pub(super) fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.tls()?.session.protocol_version()
     }
 
     /// The client's certificate, if it has shown one.
@@ -244,6 +258,9 @@ impl Transport {
 
 impl Tls {
     fn receive(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Result<Opened, rustls::Error> {
+        if self.failed {
+            return Ok(Opened::All);
+        }
         if self.held.is_empty() {
             let (used, result) = self.process(bytes, plain);
             if result.is_ok() {
@@ -261,10 +278,14 @@ impl Tls {
         self.bounded(result)
     }
 
-    fn bounded(&self, result: Result<Opened, rustls::Error>) -> Result<Opened, rustls::Error> {
-        if result.is_ok() && self.held.len() > MAX_HELD {
-            return Err(rustls::Error::General("a message is longer than any that is accepted".into()));
-        }
+    fn bounded(&mut self, result: Result<Opened, rustls::Error>) -> Result<Opened, rustls::Error> {
+        let result = match result {
+            Ok(_) if self.held.len() > MAX_HELD => {
+                Err(rustls::Error::General("a message is longer than any that is accepted".into()))
+            }
+            result => result,
+        };
+        self.failed |= result.is_err();
         result
     }
 
@@ -312,10 +333,13 @@ impl Tls {
         }
     }
 
-    /// The alert that tells the peer what is wrong is the first thing that the failed session has to say.
+    /// What the failed session still has to say; last of it, the alert that tells the peer what is wrong.
     fn take_alert(&mut self, bytes: &mut [u8]) {
-        let status = self.session.process_tls_records(bytes);
-        if let Ok(ConnectionState::EncodeTlsData(data)) = status.state {
+        while self.session.wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(data)) = self.session.process_tls_records(bytes).state
+            else {
+                return;
+            };
             append(data, &mut self.pending);
         }
     }
@@ -335,6 +359,9 @@ impl Tls {
         mut write: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
         expected: usize,
     ) -> Result<(), EncryptError> {
+        if self.failed {
+            return Err(EncryptError::EncryptExhausted);
+        }
         loop {
             // What is held is a part of a record: it is looked at again, and nothing comes of it. A message of TLS's own may want to go first.
             match self.session.process_tls_records(&mut self.held).state {
