@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -591,6 +592,43 @@ class ClientTest(unittest.TestCase):
             self.assertLess(time.monotonic() - started, PATIENCE)
 
 
+class TlsTest(unittest.TestCase):
+    def test_what_is_said_about_its_failures(self) -> None:
+        for error, said in [
+            (distrust("Hostname mismatch"), "is not accepted: Hostname mismatch (--server-name?)"),
+            (distrust("unable to get local issuer"), "not accepted: unable to get local issuer (--ca?)"),
+            (alert("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "a client's certificate (--cert and --key)"),
+            (alert("SSLV3_ALERT_CERTIFICATE_EXPIRED"), "TLS: the server refuses: certificate expired"),
+            (alert("TLSV1_ALERT_NO_APPLICATION_PROTOCOL"), "the server refuses: no application protocol"),
+            (alert("WRONG_CIPHER_RETURNED"), "TLS: wrong cipher returned"),
+            (ssl.SSLError("something"), "something"),
+        ]:
+            with self.subTest(said):
+                self.assertIn(said, str(tw.TlsFailed(error)))
+
+    def test_only_what_would_fail_again_is_given_up(self) -> None:
+        for error, kind in [
+            (alert("TLSV1_ALERT_UNKNOWN_CA"), tw.TlsFailed),
+            (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), tw.ConnectionLost),
+            (ConnectionResetError(), tw.ConnectionLost),
+            (TimeoutError(), tw.ConnectionLost),
+        ]:
+            with self.subTest(error):
+                self.assertIs(type(tw.failed(error, "it broke")), kind)
+
+
+def distrust(message: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError("certificate verify failed")
+    error.verify_message = message
+    return error
+
+
+def alert(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, "an alert")
+    error.reason = reason
+    return error
+
+
 class CommandLineTest(unittest.TestCase):
     def command(self, *scripts: Script, options: str) -> tuple[int, str, str]:
         with FakeServer(*scripts) as server:
@@ -648,8 +686,45 @@ class CommandLineTest(unittest.TestCase):
         self.assertEqual((status, out, err.count("\n")), (1, "", 1))
         self.assertIn("cannot connect", err)
 
+    def test_tls_and_plain_tcp_do_not_mix(self) -> None:
+        def plain(peer: Peer) -> None:
+            peer.send(error(1, "this is another protocol"))
+            with contextlib.suppress(ConnectionResetError):
+                while peer.socket.recv(1 << 16):
+                    pass
+
+        def tls(peer: Peer) -> None:
+            peer.next()
+            peer.send(b"\x15\x03\x03\x00\x02\x02\x0a")  # what a server says that expected a handshake
+            peer.wait_for_end()
+
+        for name, script, options, said in [
+            ("plain", plain, "--seconds 5 --tls", "TLS: the server does not speak TLS"),
+            ("tls", tls, "--seconds 5", "does the server speak TLS (--tls)?"),
+        ]:
+            with self.subTest(name):
+                status, _, err = self.command(script, options=options)
+                self.assertEqual((status, err.count("\n")), (1, 1))
+                self.assertIn(said, err)
+
+    def test_files_of_tls(self) -> None:
+        for options, said in [
+            ("--ca /nowhere", "can be read from /nowhere"),
+            (f"--ca {__file__}", "test_client.py"),
+            ("--cert /nowhere --key /there", "/nowhere and /there are no certificate and its key"),
+            (f"--cert {__file__} --key {__file__}", "no certificate and its key"),
+        ]:
+            with self.subTest(options), nobody() as server:
+                status, _, err = self.command_at(server, f"--seconds 5 --tls {options}")
+                self.assertEqual((status, err.count("\n")), (1, 1))
+                self.assertIn(said, err)
+
     def test_arguments(self) -> None:
-        for options in ("", "--ticks 0", "--seconds 1 --cut-every -1", "--ticks 1 --mode hour"):
+        tls = ("--ca a", "--cert c --key k", "--server-name n", "--tls --cert c", "--tls --key k")
+        for options in (
+            "", "--ticks 0", "--seconds 1 --cut-every -1", "--ticks 1 --mode hour",
+            *(f"--ticks 1 {without}" for without in tls),
+        ):  # fmt: skip
             with self.subTest(options), nobody() as server, self.assertRaises(SystemExit) as raised:
                 self.command_at(server, options)
             self.assertEqual(raised.exception.code, 2)

@@ -1,11 +1,12 @@
 """A Tickwire client, written from docs/PROTOCOL.md alone. Python 3.11, standard library only.
 
     STREAM_PASS=... python3 tickwire_client.py --address HOST:PORT --user U --mode second --ticks 100
+    STREAM_PASS=... python3 tickwire_client.py --address HOST:PORT --tls --ca ca.crt --user U ...
 
 As a module: `Client.batches()` yields every DATA_BATCH, the empty ones too, each checked against the one
 before it, across lost connections, cuts and draining servers. It raises `ContinuityError` for a gap or a
-repeat, `ProtocolError` for anything else that a server must not send, and `Refused` for an ERROR other than
-DRAINING.
+repeat, `ProtocolError` for anything else that a server must not send, `Refused` for an ERROR other than
+DRAINING, and `TlsFailed` where client and server do not come to terms about TLS.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import math
 import os
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -25,6 +27,7 @@ from typing import Any, NamedTuple
 
 MAX_PAYLOAD, MAX_PAYLOAD_BEFORE_AUTH = 16 << 20, 4096
 CONNECT_TIMEOUT, SEND_TIMEOUT, ANSWER_TIMEOUT, SILENCE_TIMEOUT = 2.0, 1.5, 10.0, 45.0
+ALPN = "tickwire/1"
 UNIT = 10**9  # of prices, of quantities, and nanoseconds of a second
 AUTH, SUBSCRIBE, HEARTBEAT, DATA_BATCH, ERROR = range(1, 6)
 Mode = IntEnum("Mode", ["SECOND", "MINUTE", "TICK"])
@@ -42,6 +45,25 @@ class ConnectionLost(Exception):
 
 class Refused(Exception):
     """The server sent an ERROR, which is the second argument."""
+
+
+class TlsFailed(Exception):
+    """TLS was refused, by the client or by the server. It would be so again."""
+
+    def __init__(self, error: ssl.SSLError) -> None:
+        reason = getattr(error, "reason", None) or str(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            hint = " (--server-name?)" if "mismatch" in error.verify_message else " (--ca?)"
+            text = f"the server's certificate is not accepted: {error.verify_message}{hint}"
+        elif reason == "WRONG_VERSION_NUMBER":
+            text = "the server does not speak TLS"
+        elif reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
+            text = "the server demands a client's certificate (--cert and --key)"
+        elif (before_and_alert := reason.partition("ALERT_"))[1]:
+            text = f"the server refuses: {before_and_alert[2].lower().replace('_', ' ')}"
+        else:
+            text = reason.lower().replace("_", " ")
+        super().__init__(f"TLS: {text}")
 
 
 class ProtocolError(Exception):
@@ -218,11 +240,13 @@ class FrameReader:
         self._buffer += data
 
     def next(self) -> tuple[int, Any] | None:
+        magic = self._buffer[:2]
+        if len(magic) == 2 and magic != b"TW":
+            hint = ": does the server speak TLS (--tls)?" if magic == b"\x15\x03" else ""
+            raise ProtocolError(f"a frame begins with {magic.hex()}, not 5457{hint}", Code.BAD_MAGIC)
         if len(self._buffer) < HEADER.size:
             return None
-        magic, version, kind, length = HEADER.unpack_from(self._buffer)
-        if magic != b"TW":
-            raise ProtocolError(f"a frame begins with {magic.hex()}, not 5457", Code.BAD_MAGIC)
+        _, version, kind, length = HEADER.unpack_from(self._buffer)
         if version != 1:
             raise ProtocolError(f"a frame has version {version}", Code.BAD_VERSION)
         if kind not in self._decoders:
@@ -239,15 +263,55 @@ class FrameReader:
         return kind, self._decoders[kind](payload)
 
 
+class Tls:
+    """How to make a connection a TLS one. `ca`: whom to trust, instead of those whom the system trusts.
+
+    `server_name` is looked for in the server's certificate instead of the host that is connected to.
+    """
+
+    def __init__(
+        self, ca: str | None = None, cert: str | None = None, key: str | None = None,
+        server_name: str | None = None,
+    ) -> None:  # fmt: skip
+        try:
+            self._context = ssl.create_default_context(cafile=ca)
+        except OSError as error:
+            raise ValueError(f"no certificates of authorities can be read from {ca}: {error}") from None
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._context.set_alpn_protocols([ALPN])
+        self._server_name = server_name
+        if cert is not None:
+            try:
+                self._context.load_cert_chain(cert, key, password="")  # nobody is asked for one
+            except OSError as error:
+                raise ValueError(f"{cert} and {key} are no certificate and its key: {error}") from None
+
+    def wrap(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
+        """Makes the handshake, within the socket's timeout."""
+        return self._context.wrap_socket(connection, server_hostname=self._server_name or host)
+
+
+def failed(error: OSError, what: str) -> ConnectionLost | TlsFailed:
+    """What an error of the socket means for the client: whether it is of any use to come again."""
+    ends = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ends):
+        return TlsFailed(error)
+    return ConnectionLost(f"{what}: {error}")
+
+
 class Link:
     """One connection. All its times are of `time.monotonic()`."""
 
-    def __init__(self, address: tuple[str, int], deadline: float) -> None:
+    def __init__(self, address: tuple[str, int], deadline: float, tls: Tls | None) -> None:
         left = max(0.01, deadline - time.monotonic())
+        connection = None
         try:
-            self._socket = socket.create_connection(address, min(CONNECT_TIMEOUT, left))
+            connection = socket.create_connection(address, min(CONNECT_TIMEOUT, left))
+            self._socket = tls.wrap(connection, address[0]) if tls else connection
         except OSError as error:
-            raise ConnectionLost(f"cannot connect to {address[0]}:{address[1]}: {error}") from None
+            if connection:
+                connection.close()
+            raise failed(error, f"cannot connect to {address[0]}:{address[1]}") from None
         self._reader, self.heard_at = FrameReader(), time.monotonic()
         self.heartbeat_at, self.move_at, self.unsent = self.heard_at, math.inf, b""
         self.authenticated = self.opened = False
@@ -268,8 +332,8 @@ class Link:
                 data = self._socket.recv(1 << 16)
             except TimeoutError:
                 return None
-            except OSError as error:
-                raise ConnectionLost(f"the connection broke: {error}") from None
+            except OSError as error:  # of TLS, too: a server looks at the client's certificate last
+                raise failed(error, "the connection broke") from None
             if not data:
                 raise ConnectionLost("the server closed the connection")
             self.heard_at = time.monotonic()
@@ -279,6 +343,10 @@ class Link:
     def close(self, abruptly: bool = False) -> None:
         if abruptly:  # a reset
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif isinstance(self._socket, ssl.SSLSocket):
+            self._socket.settimeout(0)
+            with contextlib.suppress(OSError, ValueError):
+                self._socket.unwrap()  # says close_notify, and does not wait for the server's
         self._socket.close()
 
 
@@ -296,17 +364,20 @@ class Stats:
 
 
 class Client:
-    """A subscription that outlives its connections. `resume`: where to start; None: with what comes next."""
+    """A subscription that outlives its connections. `resume`: where to start; None: with what comes next.
+
+    `tls`: None for plain TCP.
+    """
 
     def __init__(
         self, addresses: Sequence[tuple[str, int]], user: str, password: str, mode: Mode,
         symbols: Sequence[str] = (), *, resume: Resume | None = None, cut_every: int = 0,
-        heartbeat_every: float = 10.0, backoff: tuple[float, float] = (1.0, 30.0),
+        heartbeat_every: float = 10.0, backoff: tuple[float, float] = (1.0, 30.0), tls: Tls | None = None,
     ) -> None:  # fmt: skip
         subscribe_payload(mode, resume, symbols)  # raises here what is over its limits
         self._auth = frame(AUTH, auth_payload(user, password))
         self._mode, self._symbols = mode, tuple(symbols)
-        self._addresses, self._dials, self.connected = addresses, 0, False
+        self._addresses, self._tls, self._dials, self.connected = addresses, tls, 0, False
         self._cut_every, self._heartbeat_every = cut_every, heartbeat_every
         self._backoff, self._delay = backoff, backoff[0]
         self._link: Link | None = None
@@ -331,7 +402,7 @@ class Client:
                 self.close()
                 time.sleep(max(0.0, min(wait, deadline - time.monotonic())))
                 continue
-            except (ProtocolError, Refused):
+            except (ProtocolError, Refused, TlsFailed):
                 self.close()
                 raise
             if batch is not None:
@@ -348,7 +419,7 @@ class Client:
     def _connect(self, deadline: float) -> None:
         """To the next address in turn. An old connection is closed only when the new one stands."""
         self._dials += 1
-        link = Link(self._addresses[(self._dials - 1) % len(self._addresses)], deadline)
+        link = Link(self._addresses[(self._dials - 1) % len(self._addresses)], deadline, self._tls)
         payload = subscribe_payload(self._mode, self.position, self._symbols)
         subscribe, fits = frame(SUBSCRIBE, payload), len(payload) <= MAX_PAYLOAD_BEFORE_AUTH
         link.unsent = b"" if fits else subscribe  # until AUTH has been accepted
@@ -442,6 +513,11 @@ def address(text: str) -> tuple[str, int]:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Prints ticks. The password is in $STREAM_PASS.")
     parser.add_argument("--address", action="append", required=True, type=address, metavar="HOST:PORT")
+    parser.add_argument("--tls", action="store_true", help="speak TLS 1.3, as the server is set up to")
+    parser.add_argument("--ca", metavar="FILE", help="with --tls: whom to trust; else, whom the system does")
+    parser.add_argument("--cert", metavar="FILE", help="with --tls: the client's certificate, and its chain")
+    parser.add_argument("--key", metavar="FILE", help="with --cert: its key, unencrypted")
+    parser.add_argument("--server-name", metavar="NAME", help="with --tls: the certificate's, if not HOST")
     parser.add_argument("--user", required=True)
     parser.add_argument("--mode", required=True, choices=[mode.name.lower() for mode in Mode])
     parser.add_argument("--symbols", default="", metavar="A,B", help="all, if not given")
@@ -455,6 +531,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("one of --ticks and --seconds is needed")
     if options.ticks is not None and options.ticks < 1 or options.cut_every < 0:
         parser.error("--ticks is at least 1, and --cut-every is not negative")
+    if not options.tls and any((options.ca, options.cert, options.key, options.server_name)):
+        parser.error("--ca, --cert, --key and --server-name are for --tls")
+    if bool(options.cert) != bool(options.key):
+        parser.error("--cert and --key are given together, or not at all")
     if "STREAM_PASS" not in os.environ:
         parser.error("the environment variable STREAM_PASS is not set")
     return options
@@ -462,10 +542,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> Stats:
     """Prints exactly --ticks ticks, if they come in time."""
+    tls = Tls(options.ca, options.cert, options.key, options.server_name) if options.tls else None
     client = Client(
         options.address, options.user, os.environ["STREAM_PASS"], Mode[options.mode.upper()],
         [symbol for symbol in options.symbols.split(",") if symbol],
         resume=None if options.after is None else Resume(0, options.after), cut_every=options.cut_every,
+        tls=tls,
     )  # fmt: skip
     deadline = time.monotonic() + (math.inf if options.seconds is None else options.seconds)
     left = sys.maxsize if options.ticks is None else options.ticks
@@ -485,7 +567,7 @@ def run(options: argparse.Namespace) -> Stats:
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         stats = run(parse_arguments(argv))
-    except (ConnectionLost, ProtocolError, Refused, ValueError) as error:
+    except (ConnectionLost, ProtocolError, Refused, TlsFailed, ValueError) as error:
         text = error.args[0] if isinstance(error, Refused) else str(error)
         print("tickwire_client:", "".join(c if c.isprintable() else " " for c in text), file=sys.stderr)
         return 1
