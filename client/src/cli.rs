@@ -1,14 +1,17 @@
 //! What the commands share: where the server is, and who asks.
 
 pub(crate) mod bench;
+pub(crate) mod hash_password;
 pub(crate) mod line;
 pub(crate) mod subscribe;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use tickwire_client::{Client, Credentials, Mode};
+use clap::builder::BoolishValueParser;
+use tickwire_client::{Client, Credentials, Mode, Tls};
 
 /// Where the server is, and who asks.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,10 +31,26 @@ pub(crate) struct ServerArgs {
     /// That user's password; better given as STREAM_PASS, as flags can be seen in the process list.
     #[arg(long, env = "STREAM_PASS", value_name = "SECRET", hide_env_values = true)]
     password: Option<String>,
+    /// Speak TLS; --ca, --cert, --key and --server-name imply it.
+    #[arg(long, env = "TICKWIRE_TLS", value_parser = BoolishValueParser::new(), help_heading = "TLS")]
+    tls: bool,
+    /// Trust the authorities in this file (PEM) instead of the system's.
+    #[arg(long, env = "TICKWIRE_CA", value_name = "FILE", help_heading = "TLS")]
+    ca: Option<PathBuf>,
+    /// The certificate (PEM, with its chain) to show to a server that asks for one.
+    #[arg(long, env = "TICKWIRE_CERT", value_name = "FILE", help_heading = "TLS")]
+    cert: Option<PathBuf>,
+    /// That certificate's private key (PEM, unencrypted).
+    #[arg(long, env = "TICKWIRE_KEY", value_name = "FILE", help_heading = "TLS")]
+    key: Option<PathBuf>,
+    /// The name that the server's certificate must be for; without it, the host in --address.
+    #[arg(long, env = "TICKWIRE_SERVER_NAME", value_name = "NAME", help_heading = "TLS")]
+    server_name: Option<String>,
 }
 
 impl ServerArgs {
     pub(crate) fn client(self) -> Result<Client> {
+        let tls = self.tls()?;
         let password = self.password.context("no password: set STREAM_PASS to the server's")?;
         for address in &self.address {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
@@ -39,7 +58,36 @@ impl ServerArgs {
                 format!("{address:?} is not an address; write it like ticks.example.com:21591")
             })?;
         }
-        Ok(Client::new(self.address, Credentials::new(self.user, password)))
+        let client = Client::new(self.address, Credentials::new(self.user, password));
+        Ok(match tls {
+            Some(tls) => client.tls(tls),
+            None => client,
+        })
+    }
+
+    /// `None`: without TLS. Whoever says anything about certificates wants them looked at, whatever TICKWIRE_TLS says.
+    fn tls(&self) -> Result<Option<Tls>> {
+        let Self { address: _, user: _, password: _, tls, ca, cert, key, server_name } = self;
+        let implied = ca.is_some() || cert.is_some() || key.is_some() || server_name.is_some();
+        if !tls && !implied {
+            return Ok(None);
+        }
+        let mut builder = Tls::builder();
+        if let Some(file) = ca {
+            builder = builder.ca_file(file);
+        }
+        builder = match (cert, key) {
+            (Some(cert), Some(key)) => builder.client_certificate(cert, key),
+            (Some(_), None) => {
+                bail!("--cert without --key: give the file with the certificate's private key too")
+            }
+            (None, Some(_)) => bail!("--key without --cert: give the file with the key's certificate too"),
+            (None, None) => builder,
+        };
+        if let Some(name) = server_name {
+            builder = builder.server_name(name);
+        }
+        Ok(Some(builder.build()?))
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tickwire_proto::message::{Mode, Resume, Subscribe};
 
+use crate::link::ConnectOptions;
 use crate::subscription::Subscription;
+use crate::tls::Tls;
 
 /// A username and its password. The password is in no debug output.
 #[derive(Clone)]
@@ -71,13 +73,14 @@ pub struct Client {
     pub(crate) addresses: Vec<String>,
     pub(crate) credentials: Credentials,
     pub(crate) source: Option<IpAddr>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) timing: Timing,
 }
 
 /// How patiently servers are talked to.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long connecting, and each answer, may take. 10 s by default.
+    /// How long connecting, the TLS handshake, and each answer, may take. 10 s by default.
     pub answer: Duration,
     /// How often a HEARTBEAT is sent. 10 s by default; it must be less than the server's HEARTBEAT_TIMEOUT.
     pub heartbeat: Duration,
@@ -111,7 +114,7 @@ impl Client {
     pub fn new<S: Into<String>>(addresses: impl IntoIterator<Item = S>, credentials: Credentials) -> Self {
         let addresses: Vec<String> = addresses.into_iter().map(Into::into).collect();
         assert!(!addresses.is_empty(), "a client needs an address");
-        Self { addresses, credentials, source: None, timing: Timing::default() }
+        Self { addresses, credentials, source: None, tls: None, timing: Timing::default() }
     }
 
     /// The same, with another timing.
@@ -124,6 +127,18 @@ impl Client {
     #[must_use]
     pub fn source(self, source: IpAddr) -> Self {
         Self { source: Some(source), ..self }
+    }
+
+    /// The same, speaking TLS. All of its connections share what makes the next handshake cheap.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// How each of the addresses is connected to.
+    pub(crate) fn connect_options(&self) -> ConnectOptions {
+        let Self { addresses: _, credentials, source, tls, timing } = self.clone();
+        ConnectOptions { credentials, source, tls, answer: timing.answer }
     }
 
     /// Subscribes, in a task of the current tokio runtime that ends when the subscription is dropped.

@@ -7,6 +7,7 @@ use tickwire_proto::codec::CodecError;
 use tickwire_proto::message::{self, ErrorCode};
 
 use crate::continuity::Discontinuity;
+use crate::tls::TlsFailure;
 
 /// An ERROR frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +98,25 @@ pub enum LinkError {
         /// Why.
         source: io::Error,
     },
+    /// The address's host is nothing that a certificate could be for.
+    #[error("{host:?} is no name that a certificate could be for; give the certificate's with --server-name")]
+    ServerName {
+        /// The host.
+        host: String,
+    },
+    /// TLS was not agreed upon, or did not hold.
+    #[error("TLS with {address} failed: {failure}")]
+    Tls {
+        /// With whom.
+        address: String,
+        /// Why, and what can be done about it.
+        failure: TlsFailure,
+        /// The same, to the letter.
+        source: Box<rustls::Error>,
+    },
+    /// The server speaks TLS, and was spoken to without.
+    #[error("the server speaks TLS: use --tls")]
+    TlsExpected,
     /// No answer.
     #[error("no {what} from {address} within {within:?}")]
     Timeout {
@@ -130,10 +150,15 @@ impl LinkError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Server(error) => error.is_final(),
+            Self::Tls { failure, .. } => failure.is_final(),
             Self::Connect { .. } | Self::Timeout { .. } | Self::Closed | Self::Codec(CodecError::Io(_)) => {
                 false
             }
-            Self::Codec(CodecError::Parse(_)) | Self::Malformed(_) | Self::Unexpected(_) => true,
+            Self::ServerName { .. }
+            | Self::TlsExpected
+            | Self::Codec(CodecError::Parse(_))
+            | Self::Malformed(_)
+            | Self::Unexpected(_) => true,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The Tickwire client library.
 //!
 //! ```text
-//! Client::subscribe → task: connect, AUTH, SUBSCRIBE → batches, each proven to continue the one before → Subscription::next
+//! Client::subscribe → task: connect, TLS if asked for, AUTH, SUBSCRIBE → batches, each proven to continue the one before → Subscription::next
 //!                       └── connection lost, or the server drains: resume, elsewhere if there is an elsewhere
 //! ```
 //!
@@ -23,6 +23,7 @@
 
 pub mod client;
 pub mod subscription;
+pub mod tls;
 pub mod link;
 pub mod batch;
 pub mod continuity;
@@ -33,6 +34,7 @@ pub use batch::Batch;
 pub use client::{Client, Credentials, Request};
 pub use continuity::{Continuity, Discontinuity};
 pub use error::{Error, LinkError, ServerError};
-pub use link::Link;
+pub use link::{ConnectOptions, Link};
 pub use subscription::{Event, Subscription};
 pub use tickwire_proto::message::{ErrorCode, Mode, Resume, Tick};
+pub use tls::{Tls, TlsError, TlsFailure};

@@ -1,32 +1,61 @@
 //! One connection: authenticated once it is there, then subscribed as often as one likes. It knows nothing of retrying; most users
 //! want a [`Subscription`](crate::Subscription).
 
+mod transport;
+
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use tickwire_proto::FrameType;
 use tickwire_proto::codec::{CodecError, FrameCodec, OwnedFrame};
 use tickwire_proto::encode::FrameMessage;
 use tickwire_proto::message::{self, Auth, ErrorCode, Heartbeat, Subscribe};
+use tickwire_proto::{FrameType, ParseError};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::codec::Framed;
 
 use crate::batch::Batch;
-use crate::client::Credentials;
+use crate::client::{Credentials, Timing};
 use crate::error::{LinkError, ServerError};
+use crate::tls::Tls;
+use transport::Transport;
 
 /// What the buffers start with, in bytes; they grow to the largest frame that comes. Thousands of links in one process stay cheap.
 const BUFFER: usize = 1024;
 
+/// The first byte of a TLS alert: what a server that speaks TLS says to an AUTH. Source: RFC 8446, section 5.1.
+const TLS_ALERT: u8 = 0x15;
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Who asks.
+    pub credentials: Credentials,
+    /// Which address of the machine to connect from; `None`: as the system likes.
+    pub source: Option<IpAddr>,
+    /// `None`: without TLS.
+    pub tls: Option<Tls>,
+    /// How long connecting, the TLS handshake, and each answer, then and later, may take.
+    pub answer: Duration,
+}
+
+impl ConnectOptions {
+    /// From any address, without TLS, as patiently as [`Timing`] is by default.
+    #[must_use]
+    pub fn new(credentials: Credentials) -> Self {
+        Self { credentials, source: None, tls: None, answer: Timing::default().answer }
+    }
+}
+
 /// A connection whose AUTH was accepted.
 #[derive(Debug)]
 pub struct Link {
-    frames: Framed<TcpStream, FrameCodec>,
+    frames: Framed<Transport, FrameCodec>,
     address: String,
+    tls: Option<Tls>,
     answer: Duration,
     /// The server said that it is about to leave before it was asked for anything.
     draining: Option<ServerError>,
@@ -57,37 +86,53 @@ pub struct Opening {
 }
 
 impl Link {
-    /// Connects to `address` (`host:port`), from `source` if that matters, and authenticates. `answer` bounds each answer's time, here
-    /// and later.
+    /// Connects to `address` (`host:port`), and authenticates.
     ///
     /// # Errors
     ///
     /// [`LinkError`].
-    pub async fn connect(
-        address: &str,
-        source: Option<IpAddr>,
-        credentials: &Credentials,
-        answer: Duration,
-    ) -> Result<Self, LinkError> {
+    pub async fn connect(address: &str, options: &ConnectOptions) -> Result<Self, LinkError> {
+        let ConnectOptions { credentials, source, tls, answer } = options;
+        // A name that cannot be right is told before anybody is bothered.
+        let name = tls.as_ref().map(|tls| tls.name(address)).transpose()?;
         let failed = |source| LinkError::Connect { address: address.to_owned(), source };
         let socket =
-            within("connection", address, answer, connect(address, source)).await?.map_err(failed)?;
-        Self::authenticate(socket, address, credentials, answer).await
+            within("connection", address, *answer, connect(address, *source)).await?.map_err(failed)?;
+        socket.set_nodelay(true).map_err(CodecError::Io)?;
+        let transport = match tls.as_ref().zip(name) {
+            None => Transport::Plain(socket),
+            Some((tls, name)) => {
+                let handshake = tls.handshake(address, name, socket);
+                Transport::Tls(Box::new(within("TLS handshake", address, *answer, handshake).await??))
+            }
+        };
+        let mut link = Self {
+            frames: Framed::with_capacity(transport, FrameCodec::default(), BUFFER),
+            address: address.to_owned(),
+            tls: tls.clone(),
+            answer: *answer,
+            draining: None,
+        };
+        link.authenticate(credentials).await?;
+        Ok(link)
     }
 
-    async fn authenticate(
-        socket: TcpStream,
-        address: &str,
-        credentials: &Credentials,
-        answer: Duration,
-    ) -> Result<Self, LinkError> {
-        socket.set_nodelay(true).map_err(CodecError::Io)?;
-        let frames = Framed::with_capacity(socket, FrameCodec::default(), BUFFER);
-        let mut link = Self { frames, address: address.to_owned(), answer, draining: None };
+    async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), LinkError> {
         let Credentials { username, password } = credentials.clone();
-        link.send(&Auth { username, password }).await?;
-        within("answer to AUTH", address, answer, link.answer_to_auth()).await??;
-        Ok(link)
+        let (address, answer) = (self.address.clone(), self.answer);
+        let sent = self.send(&Auth { username, password }).await;
+        // Where the server has closed the connection already (in TLS 1.3, a client certificate is refused only now), its last words can
+        // still be read, and say why.
+        let answered = within("answer to AUTH", &address, answer, self.answer_to_auth()).await?;
+        match (sent, answered) {
+            (Err(unsent), Err(LinkError::Closed | LinkError::Codec(CodecError::Io(_)))) => Err(unsent),
+            (_, Err(LinkError::Codec(CodecError::Parse(ParseError::BadMagic { found: TLS_ALERT }))))
+                if self.tls.is_none() =>
+            {
+                Err(LinkError::TlsExpected)
+            }
+            (_, answered) => answered,
+        }
     }
 
     async fn answer_to_auth(&mut self) -> Result<(), LinkError> {
@@ -111,10 +156,10 @@ impl Link {
         &self.address
     }
 
-    /// The socket beneath.
+    /// The socket beneath, also beneath TLS.
     #[must_use]
     pub fn socket(&self) -> &TcpStream {
-        self.frames.get_ref()
+        self.frames.get_ref().socket()
     }
 
     /// Subscribes, and waits for the answer; what is still under way of an earlier subscription is dropped.
@@ -159,13 +204,14 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`LinkError::Codec`] where the connection failed.
+    /// [`LinkError::Codec`] or [`LinkError::Tls`] where the connection failed.
     pub async fn heartbeat(&mut self) -> Result<(), LinkError> {
         self.send(&Heartbeat {}).await
     }
 
     async fn send(&mut self, message: &impl FrameMessage) -> Result<(), LinkError> {
-        Ok(self.frames.send(message.to_frame()).await?)
+        let sent = self.frames.send(message.to_frame()).await;
+        sent.map_err(|error| self.failed(error))
     }
 
     /// Waits for what comes next.
@@ -176,7 +222,8 @@ impl Link {
     ///
     /// [`LinkError`]; the connection has then ended.
     pub async fn next(&mut self) -> Result<Incoming, LinkError> {
-        let frame: OwnedFrame = self.frames.next().await.ok_or(LinkError::Closed)??;
+        let frame = self.frames.next().await.ok_or(LinkError::Closed)?;
+        let frame: OwnedFrame = frame.map_err(|error| self.failed(error))?;
         match frame.kind {
             FrameType::DataBatch => Ok(Incoming::Batch(Batch::parse(frame.payload)?)),
             FrameType::Heartbeat => Ok(Incoming::Heartbeat),
@@ -187,6 +234,14 @@ impl Link {
                 if closes { Err(error.into()) } else { Ok(Incoming::Notice(error)) }
             }
             kind => Err(LinkError::Unexpected(format!("{kind}, which only clients send"))),
+        }
+    }
+
+    /// What it means that the frames have failed.
+    fn failed(&self, error: CodecError) -> LinkError {
+        match (error, &self.tls) {
+            (CodecError::Io(error), Some(tls)) => tls.failed(&self.address, error),
+            (error, _) => error.into(),
         }
     }
 }

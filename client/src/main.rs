@@ -5,7 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cli::{bench, subscribe};
+use cli::{bench, hash_password, subscribe};
 
 /// Ticks over TCP: subscribe to a Tickwire server, or measure one.
 #[derive(Debug, Parser)]
@@ -15,18 +15,19 @@ struct Cli {
     command: Command,
 }
 
+/// Each is described where its arguments are: a sentence here would take the place of all that is said there.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print ticks, a line each.
     Subscribe(subscribe::Args),
-    /// Connect many clients, and tell how the server does.
     Bench(bench::Args),
+    HashPassword(hash_password::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Subscribe(args) => subscribe::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::HashPassword(args) => hash_password::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -170,10 +170,11 @@ impl Follower {
 
     /// A connection to the next address in turn, owing nothing to `self`.
     fn connect(&mut self) -> Connecting {
-        let Client { addresses, credentials, source, timing } = self.client.clone();
+        let addresses = &self.client.addresses;
         let address = addresses[self.next_address % addresses.len()].clone();
+        let options = self.client.connect_options();
         self.next_address += 1;
-        Box::pin(async move { Link::connect(&address, source, &credentials, timing.answer).await })
+        Box::pin(async move { Link::connect(&address, &options).await })
     }
 
     /// Proves that a link starts where the one before ended, and hands its batches on.
