@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use ring::hmac;
 use subtle::ConstantTimeEq as _;
 
@@ -63,6 +63,11 @@ pub struct User {
     seen: Mutex<Option<hmac::Tag>>,
 }
 
+/// The memory that checks are made in, kept from one to the next: to allocate it anew each time would cost page faults, and leave the heap in
+/// pieces. It is as large as the largest hash that was checked in it asks for.
+#[derive(Debug, Default)]
+pub struct Workspace(Vec<Block>);
+
 impl User {
     fn new(hash: PasswordHash) -> Self {
         Self { hash, seen: Mutex::new(None) }
@@ -70,8 +75,19 @@ impl User {
 
     /// Whether this is the password. Takes as long as the hash's parameters ask for: tens of milliseconds.
     #[must_use]
-    pub fn verify(&self, password: &str) -> bool {
-        Argon2::default().verify_password(password.as_bytes(), &self.hash).is_ok()
+    pub fn verify(&self, password: &str, workspace: &mut Workspace) -> bool {
+        let (Some(expected), Some(salt)) = (&self.hash.hash, &self.hash.salt) else { return false };
+        let Ok(params) = Params::try_from(&self.hash) else { return false };
+        let blocks = params.block_count();
+        if workspace.0.len() < blocks {
+            workspace.0.resize(blocks, Block::new());
+        }
+        let mut output = vec![0; expected.len()];
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let memory = &mut workspace.0[..blocks];
+        let made =
+            argon2.hash_password_into_with_memory(password.as_bytes(), salt.as_ref(), &mut output, memory);
+        made.is_ok() & bool::from(output.ct_eq(expected.as_ref()))
     }
 }
 
@@ -123,13 +139,13 @@ impl Candidate {
 
     /// Whether this is the password of the user. Takes tens of milliseconds, also for unknown users.
     #[must_use]
-    pub fn verify(&self, password: &str) -> bool {
+    pub fn verify(&self, password: &str, workspace: &mut Workspace) -> bool {
         let seen = *self.user.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_known && seen.is_some_and(|seen| same(&seen, &self.digest)) {
             // It has been found right while this one waited.
             return true;
         }
-        let right = self.user.verify(password) & self.is_known;
+        let right = self.user.verify(password, workspace) & self.is_known;
         if right {
             *self.user.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.digest);
         }
@@ -287,6 +303,9 @@ fn acceptable(text: &str) -> Result<PasswordHash, String> {
     })?;
     if hash.algorithm.as_str() != Algorithm::Argon2id.as_str() {
         return Err(format!("the hash is {}; it must be argon2id", hash.algorithm));
+    }
+    if hash.version != Some(Version::V0x13.into()) {
+        return Err("the hash is of another version of argon2; it must have v=19".into());
     }
     if hash.hash.is_none() || hash.salt.is_none() {
         return Err("the hash lacks its salt or its end; it may have been cut".into());

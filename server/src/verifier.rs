@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 
 use mio::Waker;
 
-use crate::users::Candidate;
+use crate::users::{Candidate, Workspace};
 
 /// Checks that wait at once, over all shards; more are refused. At some 30 ms each the last waits for about four seconds.
 pub const MAX_WAITING: usize = 128;
@@ -116,8 +116,9 @@ impl Verifier {
     /// Makes checks on this thread until [`close`](Self::close).
     pub fn run(&self) {
         yield_to_others();
+        let mut workspace = Workspace::default();
         while let Some(Check { candidate, password, waiters }) = self.next() {
-            let right = candidate.verify(&password);
+            let right = candidate.verify(&password, &mut workspace);
             for (Waiter { asker, inbox }, submitted) in waiters {
                 // A shard that has ended needs no verdict.
                 if inbox.verdicts.send(Verdict { asker, right, submitted }).is_ok() {

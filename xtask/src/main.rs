@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod generate;
 mod picture;
 mod process;
@@ -36,6 +37,18 @@ enum Command {
         #[arg(value_name = "PART")]
         parts: Vec<test::Part>,
     },
+    /// Fuzz whatever reads a stranger's bytes, guided by coverage.
+    Fuzz {
+        /// Only these.
+        #[arg(value_name = "TARGET")]
+        targets: Vec<fuzz::Target>,
+        /// How many inputs each gets.
+        #[arg(long, default_value_t = 2_000_000)]
+        runs: u64,
+        /// Write what was found into fuzz/corpus, and leave there only what is needed to reach as much.
+        #[arg(long)]
+        minimize: bool,
+    },
     /// Write the generated files anew: Protobuf types, golden vectors, the tables in docs/.
     Generate {
         /// Write nothing; fail where a file differs from what would be written.
@@ -66,12 +79,23 @@ enum Command {
     /// The reading side of the floor that `bench delivery` measures against.
     #[command(hide = true)]
     FloorReader { address: std::net::SocketAddr, connections: usize, hello: Option<std::path::PathBuf> },
+    /// One of the strangers of `bench hostile`.
+    #[command(hide = true)]
+    Attack {
+        kind: bench::hostile::Attack,
+        address: std::net::SocketAddr,
+        ca: std::path::PathBuf,
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { period } => demo::run(period),
         Command::Test { parts } => test::run(&parts),
+        Command::Fuzz { targets, runs, minimize } => {
+            fuzz::run(&targets, fuzz::Size { runs, seed: None, minimize, locked: false })
+        }
         Command::Generate { check } => generate::run(check),
         Command::Bench { what, runs, clients, period } => {
             bench::run(what, &bench::Size { runs, clients, period })
@@ -81,6 +105,7 @@ fn main() -> ExitCode {
         Command::FloorReader { address, connections, hello } => {
             bench::floor::read(address, connections, hello.as_deref())
         }
+        Command::Attack { kind, address, ca, seconds } => bench::hostile::attack(kind, address, &ca, seconds),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

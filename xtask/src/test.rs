@@ -7,7 +7,10 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{cargo, succeed};
-use crate::{generate, tools};
+use crate::{fuzz, generate, tools};
+
+/// Executions of each fuzz target: what it takes to go through the corpus and some seconds beyond it.
+const FUZZ_RUNS: u64 = 200_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
@@ -19,6 +22,8 @@ pub(crate) enum Part {
     Clippy,
     /// Unit tests, integration tests, doctests.
     Tests,
+    /// A short run of each fuzz target.
+    Fuzz,
     /// Documentation, warnings denied.
     Docs,
     /// Licences, sources, duplicates; advisories where their database can be reached.
@@ -50,7 +55,10 @@ pub(crate) fn run(parts: &[Part]) -> Result<()> {
 impl Part {
     fn run(self) -> Result<()> {
         match self {
-            Self::Format => succeed(cargo().args(["fmt", "--all", "--check"])),
+            Self::Format => {
+                succeed(cargo().args(["fmt", "--all", "--check"]))?;
+                succeed(cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+            }
             Self::Generated => generate::run(true),
             Self::Clippy => succeed(cargo().args([
                 "clippy",
@@ -66,6 +74,10 @@ impl Part {
                 // The client that was written from the protocol's page alone.
                 tools::debian("python3", "python3")?;
                 succeed(cargo().args(["test", "--workspace", "--all-features", "--locked"]))
+            }
+            // Everybody's run is the same one: what fails here fails there.
+            Self::Fuzz => {
+                fuzz::run(&[], fuzz::Size { runs: FUZZ_RUNS, seed: Some(1), minimize: false, locked: true })
             }
             Self::Docs => succeed(
                 cargo()

@@ -16,8 +16,8 @@ fn a_user_with_the_right_password_is_let_in_and_known_again() {
     let users = users(&format!("# people\n\nann:{}\nbob:{}\n", hash("apple"), hash("pear")), None);
     assert_eq!(users.len(), 2);
     assert!(!users.recall("ann", "apple"), "nothing is known before it was checked");
-    assert!(!users.candidate("ann", "pear").unwrap().verify("pear"));
-    assert!(users.candidate("ann", "apple").unwrap().verify("apple"));
+    assert!(!users.candidate("ann", "pear").unwrap().verify("pear", &mut Workspace::default()));
+    assert!(users.candidate("ann", "apple").unwrap().verify("apple", &mut Workspace::default()));
     assert!(users.recall("ann", "apple"));
     assert!(!users.recall("ann", "pear") && !users.recall("bob", "apple") && !users.recall("eve", "apple"));
 }
@@ -26,8 +26,8 @@ fn a_user_with_the_right_password_is_let_in_and_known_again() {
 fn an_unknown_name_is_checked_against_somebody_and_never_let_in() {
     let users = users(&format!("ann:{}", hash("apple")), None);
     let candidate = users.candidate("eve", "apple").unwrap();
-    assert!(candidate.user.verify("apple"), "the work is done");
-    assert!(!candidate.verify("apple"));
+    assert!(candidate.user.verify("apple", &mut Workspace::default()), "the work is done");
+    assert!(!candidate.verify("apple", &mut Workspace::default()));
     assert!(!users.recall("eve", "apple"));
 }
 
@@ -35,8 +35,8 @@ fn an_unknown_name_is_checked_against_somebody_and_never_let_in() {
 fn a_reload_keeps_what_is_known_of_those_who_have_not_changed() {
     let (ann, bob) = (hash("apple"), hash("pear"));
     let before = users(&format!("ann:{ann}\nbob:{bob}"), None);
-    assert!(before.candidate("ann", "apple").unwrap().verify("apple"));
-    assert!(before.candidate("bob", "pear").unwrap().verify("pear"));
+    assert!(before.candidate("ann", "apple").unwrap().verify("apple", &mut Workspace::default()));
+    assert!(before.candidate("bob", "pear").unwrap().verify("pear", &mut Workspace::default()));
     let after = users(&format!("ann:{ann}\nbob:{}", hash("plum")), Some(&before));
     assert!(after.recall("ann", "apple"));
     assert!(!after.recall("bob", "pear"), "a new hash is a new password");
@@ -50,8 +50,8 @@ fn the_user_of_the_environment_is_one_of_them() {
     let users =
         Users::new(parse(&format!("ann:{}", hash("apple"))).unwrap(), Some(&credentials), None).unwrap();
     assert!(users.recall("tick", "wire"));
-    assert!(users.candidate("tick", "wire").unwrap().verify("wire"));
-    assert!(!users.candidate("tick", "apple").unwrap().verify("apple"));
+    assert!(users.candidate("tick", "wire").unwrap().verify("wire", &mut Workspace::default()));
+    assert!(!users.candidate("tick", "apple").unwrap().verify("apple", &mut Workspace::default()));
 }
 
 #[test]

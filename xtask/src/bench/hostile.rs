@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -58,6 +57,11 @@ impl Attack {
             Self::Readers => Duration::from_secs(20),
             Self::Passwords | Self::Resets | Self::Lengths => Duration::ZERO,
         }
+    }
+
+    /// How many do it at once: an answer to a guess takes its time.
+    fn processes(self) -> u32 {
+        if self == Self::Passwords { 4 } else { 1 }
     }
 
     /// Connections per second; `None`: as fast as it goes.
@@ -155,7 +159,9 @@ fn one(
     attack: bool,
 ) -> Result<Outcome> {
     let users = users.to_str().context("a path")?;
-    let mut flags = vec!["--feed-rate", "20", "--ring-retention", "1m", "--users-file", users];
+    // Enough bytes that a client which does not read them is found out: its socket takes 128 KiB and a little.
+    let mut flags = vec!["--feed-rate", "200", "--batch-window-ms", "50", "--ring-retention", "1m"];
+    flags.extend(["--users-file", users]);
     flags.extend(files.server_flags());
     flags.extend(["--auth-deadline", "2s", "--tls-handshake-deadline", "2s", "--write-deadline-ms", "2000"]);
     flags.extend(QUIT);
@@ -172,7 +178,9 @@ fn one(
             }
             let mut children = Vec::new();
             for attack in Attack::value_variants() {
-                children.push(attacker(*attack, &address, &ca, seconds + 2)?);
+                for _ in 0..attack.processes() {
+                    children.push(attacker(*attack, &address, &ca, seconds + 2)?);
+                }
             }
             for mut child in children {
                 ensure!(child.wait()?.success(), "an attacker has failed");
@@ -213,17 +221,19 @@ pub(crate) fn attack(attack: Attack, address: SocketAddr, ca: &Path, seconds: u6
     ensure!(address.ip().is_loopback(), "{address} is not on this machine's loopback interface");
     let config = trusting(ca)?;
     let end = Instant::now() + Duration::from_secs(seconds);
-    let made = AtomicU64::new(0);
+    let mut made = 0;
     let mut held: VecDeque<(Instant, Victim)> = VecDeque::new();
     let start = Instant::now();
+    // Several of a kind do not share addresses.
+    let offset = u64::from(std::process::id()) * 10_007;
     while Instant::now() < end {
         if let Some(pace) = attack.pace() {
-            let due = start + Duration::from_secs(made.load(Ordering::Relaxed)) / pace;
+            let due = start + Duration::from_secs(made) / pace;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
-        let number = made.fetch_add(1, Ordering::Relaxed);
+        made += 1;
         // A server that is busy, or has no room for strangers, is one.
-        if let Ok(victim) = strike(attack, address, &config, number) {
+        if let Ok(victim) = strike(attack, address, &config, offset + made) {
             held.push_back((Instant::now(), victim));
         }
         while held.front().is_some_and(|(since, _)| since.elapsed() >= attack.hold()) {
