@@ -131,13 +131,6 @@ impl ReloadMetrics {
         let result = if well { "ok" } else { "error" };
         self.reloads.with_label_values(&[source.label(), result]).inc();
     }
-
-    /// There will be reloads of this.
-    pub(crate) fn expect(&self, source: &Source) {
-        for result in ["ok", "error"] {
-            drop(self.reloads.with_label_values(&[source.label(), result]));
-        }
-    }
 }
 
 /// What the rings hold, read when metrics are asked for.
@@ -289,6 +282,9 @@ impl Metrics {
             .iter()
             .for_each(|reason| drop(metrics.auth_failures.with_label_values(&[reason.label()])));
         MODES.iter().for_each(|mode| drop(metrics.subscriptions.with_label_values(&[stream_label(*mode)])));
+        for (source, result) in Source::LABELS.iter().flat_map(|source| [(source, "ok"), (source, "error")]) {
+            drop(metrics.reload.reloads.with_label_values(&[*source, result]));
+        }
         ["full", "resumed"].iter().for_each(|kind| drop(metrics.handshakes.with_label_values(&[kind])));
         ["ok", "unavailable"].iter().for_each(|result| drop(metrics.resumes.with_label_values(&[result])));
         for shard in 0..shards {

@@ -30,12 +30,16 @@ pub enum Source {
 }
 
 impl Source {
+    /// All stable names, for metrics that are to be there before they are first counted.
+    pub const LABELS: [&str; 2] = ["tls", "users"];
+
     /// Its stable name.
     #[must_use]
     pub fn label(&self) -> &'static str {
+        let [tls, users] = Self::LABELS;
         match self {
-            Self::Tls(_) => "tls",
-            Self::Users(_) => "users",
+            Self::Tls(_) => tls,
+            Self::Users(_) => users,
         }
     }
 

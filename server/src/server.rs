@@ -209,7 +209,7 @@ impl Server {
         ));
         let mut reloader = Reloader::new(metrics.reload());
         let tls = tls(&config, &metrics, &mut reloader)?;
-        let authenticator = authenticator(&config, &metrics, &mut reloader)?;
+        let authenticator = authenticator(&config, &mut reloader)?;
         let verifier = authenticator.verifier();
         let phase = Arc::new(PhaseCell::default());
         let shared = Shared {
@@ -436,25 +436,18 @@ fn tls(
     let look = Reloader::look(&all.into_iter().flatten().cloned().collect::<Vec<_>>());
     let acceptor = Arc::new(TlsAcceptor::new(files.clone())?);
     let source = Source::Tls(acceptor.clone());
-    metrics.reload().expect(&source);
     metrics.reload().not_after(acceptor.not_after());
     reloader.watch(source, look);
     Ok(Some(acceptor))
 }
 
 /// Who may come in; the users' file, if there is one, is watched from now on.
-fn authenticator(
-    config: &Config,
-    metrics: &Metrics,
-    reloader: &mut Reloader,
-) -> Result<Arc<Authenticator>, UsersError> {
+fn authenticator(config: &Config, reloader: &mut Reloader) -> Result<Arc<Authenticator>, UsersError> {
     let files: Vec<_> = config.auth.users_file.iter().cloned().collect();
     let look = Reloader::look(&files);
     let authenticator = Arc::new(Authenticator::new(&config.auth)?);
     if !files.is_empty() {
-        let source = Source::Users(authenticator.clone());
-        metrics.reload().expect(&source);
-        reloader.watch(source, look);
+        reloader.watch(Source::Users(authenticator.clone()), look);
     }
     Ok(authenticator)
 }

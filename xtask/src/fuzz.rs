@@ -164,8 +164,8 @@ impl Target {
         }
     }
 
-    /// The longest input, in bytes. Decisions are short, and what they write may be longer; only a header is looked for in bytes as they
-    /// are up to its bound.
+    /// The longest input, in bytes. Decisions are shorter than what they write; but a header is looked for in bytes as they are, and its
+    /// bound must lie within.
     fn max_len(self) -> usize {
         match self {
             Self::Codec | Self::Session => 1024,
@@ -207,7 +207,12 @@ impl Target {
             // It is a prefix of names.
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .arg("-print_final_stats=1");
-        command.args(size.seed.map(|seed| format!("-seed={seed}")));
+        command.args(match size.seed {
+            // What is done with a seed does not depend on the time that it takes.
+            Some(seed) => [format!("-seed={seed}"), "-reload=0".into()],
+            // More is tried where trying takes less.
+            None => ["-entropic_scale_per_exec_time=1".into(), "-reload=0".into()],
+        });
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut said = Said::default();
         for line in BufReader::new(child.stderr.take().context("what it says is for us")?).split(b'\n') {
@@ -230,12 +235,12 @@ impl Target {
         })
     }
 
-    /// Takes what a run has found into the corpus, and of both only inputs that reach something that the smaller ones do not.
+    /// Takes what a run has found into the corpus, and keeps as few inputs of both as reach what all of them do.
     fn minimize(self, program: &Path) -> Result<()> {
         let (before, merged) = (self.corpus(), target_folder().join("merged").join(self.name()));
         empty(&merged)?;
         let mut command = Command::new(program);
-        command.args(["-merge=1".into(), format!("-max_len={}", self.max_len())]);
+        command.args(["-set_cover_merge=1".into(), format!("-max_len={}", self.max_len())]);
         command.arg(&merged).arg(&before).arg(self.found());
         succeed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
         empty(&before)?;

@@ -71,11 +71,15 @@ impl Part {
                 "warnings",
             ])),
             Self::Tests => {
-                // The client that was written from the protocol's page alone.
-                tools::debian("python3", "python3")?;
+                // The client that was written from the protocol's page alone, and other real peers.
+                for (program, package) in
+                    [("python3", "python3"), ("openssl", "openssl"), ("haproxy", "haproxy")]
+                {
+                    tools::debian(program, package)?;
+                }
                 succeed(cargo().args(["test", "--workspace", "--all-features", "--locked"]))
             }
-            // Everybody's run is the same one: what fails here fails there.
+            // With a seed, so that what fails once fails again.
             Self::Fuzz => {
                 fuzz::run(&[], fuzz::Size { runs: FUZZ_RUNS, seed: Some(1), minimize: false, locked: true })
             }

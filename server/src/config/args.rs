@@ -83,7 +83,7 @@ pub struct Args {
     #[arg(long, env, value_enum, value_name = "KIND", default_value = "ignored", help_heading = "TLS")]
     pub tls_client_identity: ClientIdentity,
     /// How long a new connection has for its TLS handshake.
-    #[arg(long, env, value_name = "DURATION", default_value = "5s", value_parser = duration, help_heading = "TLS")]
+    #[arg(long, env, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "TLS")]
     pub tls_handshake_deadline: Duration,
     /// TLS handshakes under way at once, per shard; more wait for their turn.
     #[arg(long, env, value_name = "COUNT", default_value = "256", help_heading = "TLS")]

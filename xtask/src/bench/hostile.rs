@@ -77,7 +77,7 @@ impl Attack {
 }
 
 /// The most memory that the server may ever have had, in MiB.
-const MEMORY_BOUND: f64 = 256.0;
+const MEMORY_BOUND: f64 = 64.0;
 
 /// How much longer the honest may wait than on a quiet server.
 const RATIO_BOUND: f64 = 1.5;
