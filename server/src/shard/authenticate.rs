@@ -66,10 +66,12 @@ impl Shard {
             Answer::Denied(denial) => self.deny(key, denial, &username),
             Answer::Accepted | Answer::Checking => {
                 self.let_in(key, &username);
-                // It may have sent more meanwhile.
                 self.connections[key].up.unparsed = true;
-                self.read(key);
             }
+        }
+        // It may have sent more meanwhile, or have left: nobody has looked.
+        if self.connections.contains(key) {
+            self.read(key);
         }
     }
 

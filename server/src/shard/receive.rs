@@ -65,7 +65,7 @@ impl Shard {
                     _ => continue,
                 }
             }
-            if connection.up.input.session() == Session::Checking {
+            if connection.up.input.session() == Session::Checking && connection.up.lingering.is_none() {
                 // It is read on when the verdict has come.
                 return Read::Done;
             }
