@@ -246,7 +246,9 @@ impl Authenticator {
         let Some(candidate) = users.candidate(username, password) else {
             return self.deny(Denial::Credentials, name, address, now);
         };
-        match self.verifier.submit(candidate, password, Waiter { asker, inbox: inbox.clone() }) {
+        let waiter =
+            Waiter { asker, username: username.into(), address: attempt.address, inbox: inbox.clone() };
+        match self.verifier.submit(candidate, password, waiter) {
             Err(Busy) => Answer::Denied(Denial::Busy(BUSY_RETRY)),
             Ok(Submitted::Joined) => Answer::Checking,
             // It counts as a failure until it is known not to be one: what is under way is not free to try in any number.
@@ -257,9 +259,9 @@ impl Authenticator {
         }
     }
 
-    /// The password that was given for this name from this address has been checked.
-    pub fn conclude(&self, username: &str, address: IpAddr, verdict: &Verdict, now: Instant) -> Answer {
-        let (address, name) = (network(address), self.numbers.hash_one(username));
+    /// A password has been checked. To be told also where the client has left meanwhile: what it tried counts all the same.
+    pub fn conclude(&self, verdict: &Verdict, now: Instant) -> Answer {
+        let (address, name) = (network(verdict.address), self.numbers.hash_one(&*verdict.username));
         let charged = verdict.submitted == Submitted::New;
         match (verdict.right, charged) {
             (true, true) => self.forgive(name, address),
@@ -325,6 +327,11 @@ mod tests {
     const ASKER: Asker = Asker { key: 7, generation: 1 };
     const HOME: [u8; 4] = [10, 0, 0, 1];
 
+    /// Users and their passwords: more than an address may fail.
+    const USERS: [(&str, &str); 5] =
+        [("ann", "apple"), ("bob", "pear"), ("cat", "plum"), ("dan", "fig"), ("eli", "lime")];
+    const ADDRESS_FAILURES: u32 = 3;
+
     struct Desk {
         authenticator: Authenticator,
         inbox: Inbox,
@@ -332,10 +339,17 @@ mod tests {
         _file: tempfile::NamedTempFile,
     }
 
-    /// Users ann and bob, with passwords that cost next to nothing to check.
+    /// [`USERS`], with passwords that cost next to nothing to check.
     fn desk(identity: ClientIdentity) -> Desk {
+        let desk = desk_without_verifier(identity);
+        desk.start();
+        desk
+    }
+
+    /// The same, where checks wait until it is [started](Desk::start).
+    fn desk_without_verifier(identity: ClientIdentity) -> Desk {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        for (name, password) in [("ann", "apple"), ("bob", "pear")] {
+        for (name, password) in USERS {
             let hash = Argon2::from(Params::new(8, 1, 1, None).unwrap()).hash_password(password.as_bytes());
             writeln!(file, "{name}:{}", hash.unwrap()).unwrap();
         }
@@ -343,13 +357,11 @@ mod tests {
             credentials: None,
             users_file: Some(file.path().into()),
             identity,
-            address_failures: 3,
+            address_failures: ADDRESS_FAILURES,
             user_failures: 5,
             threads: std::num::NonZeroUsize::MIN,
         };
         let authenticator = Authenticator::new(&config).unwrap();
-        let verifier = authenticator.verifier();
-        std::thread::spawn(move || verifier.run());
         let poll = mio::Poll::new().unwrap();
         let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
         let (verdicts, receiver) = mpsc::channel();
@@ -363,15 +375,26 @@ mod tests {
     }
 
     impl Desk {
+        fn start(&self) {
+            let verifier = self.authenticator.verifier();
+            std::thread::spawn(move || verifier.run());
+        }
+
+        fn begin(&self, username: &str, password: &str, address: impl Into<IpAddr>) -> Answer {
+            let attempt = Attempt { username, password, address: address.into(), certificate: None };
+            self.authenticator.begin(&attempt, ASKER, &self.inbox, Instant::now())
+        }
+
+        /// The answer to one whose password is being checked.
+        fn conclude(&self) -> Answer {
+            let verdict = self.verdicts.recv().unwrap();
+            self.authenticator.conclude(&verdict, Instant::now())
+        }
+
         /// The final answer, and whether a hash had to be checked for it.
-        fn ask(&self, username: &str, password: &str, address: [u8; 4]) -> (Answer, bool) {
-            let address = IpAddr::from(address);
-            let attempt = Attempt { username, password, address, certificate: None };
-            match self.authenticator.begin(&attempt, ASKER, &self.inbox, Instant::now()) {
-                Answer::Checking => {
-                    let verdict = self.verdicts.recv().unwrap();
-                    (self.authenticator.conclude(username, address, &verdict, Instant::now()), true)
-                }
+        fn ask(&self, username: &str, password: &str, address: impl Into<IpAddr>) -> (Answer, bool) {
+            match self.begin(username, password, address) {
+                Answer::Checking => (self.conclude(), true),
                 answer => (answer, false),
             }
         }
@@ -396,6 +419,41 @@ mod tests {
         }
         assert!(matches!(desk.ask("ann", "apple", HOME), (Answer::Denied(Denial::RateLimited(_)), false)));
         assert_eq!(desk.ask("bob", "pear", [10, 0, 0, 2]), (Answer::Accepted, true));
+    }
+
+    #[test]
+    fn right_passwords_use_no_failures_up_though_each_has_to_be_checked() {
+        let desk = desk(ClientIdentity::Ignored);
+        assert!(USERS.len() > ADDRESS_FAILURES as usize);
+        for (name, password) in USERS {
+            assert_eq!(desk.ask(name, password, HOME), (Answer::Accepted, true), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_password_that_is_checked_once_for_many_is_a_failure_of_each() {
+        let desk = desk_without_verifier(ClientIdentity::Ignored);
+        for _ in 0..ADDRESS_FAILURES {
+            assert_eq!(desk.begin("ann", "wrong", HOME), Answer::Checking);
+        }
+        assert_eq!(desk.authenticator.verifier().waiting(), 1);
+        desk.start();
+        for _ in 0..ADDRESS_FAILURES {
+            assert_eq!(desk.conclude(), Answer::Denied(Denial::Credentials));
+        }
+        assert!(matches!(desk.begin("ann", "apple", HOME), Answer::Denied(Denial::RateLimited(_))));
+    }
+
+    #[test]
+    fn hosts_of_one_ipv6_network_share_their_failures() {
+        let desk = desk(ClientIdentity::Ignored);
+        let host = |text: &str| text.parse::<IpAddr>().unwrap();
+        for address in ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:3"] {
+            assert_eq!(desk.ask("ann", "wrong", host(address)).0, Answer::Denied(Denial::Credentials));
+        }
+        let another = desk.ask("ann", "apple", host("2001:db8::4"));
+        assert!(matches!(another, (Answer::Denied(Denial::RateLimited(_)), false)), "{another:?}");
+        assert_eq!(desk.ask("ann", "apple", host("2001:db8:0:1::1")), (Answer::Accepted, true));
     }
 
     #[test]

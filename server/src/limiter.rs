@@ -74,7 +74,8 @@ impl<K: Eq + Hash> FailureLimiter<K> {
         } else {
             others.get_or_insert(now)
         };
-        *full_at = (*full_at).max(now) + REFILL / self.limit;
+        // What was under way at once may fail at once; nobody waits for longer than one failure's worth for that.
+        *full_at = ((*full_at).max(now) + REFILL / self.limit).min(now + REFILL);
     }
 
     /// Takes a failure back: the attempt has become a success.

@@ -36,6 +36,13 @@ pub struct NoHeader;
 ///
 /// [`NoHeader`], for a header that cannot become one whatever follows; at the latest once [`MAX_HEADER`] bytes have come.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, NoHeader> {
+    if let Some(len) = local(bytes) {
+        return match len {
+            ..=MAX_HEADER if len <= bytes.len() => Ok(Parsed::Header { client: None, len }),
+            ..=MAX_HEADER => Ok(Parsed::Incomplete),
+            _ => Err(NoHeader),
+        };
+    }
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
     match ProxyHeader::parse(bytes, config) {
         Ok((_, len)) if len > MAX_HEADER => Err(NoHeader),
@@ -45,6 +52,15 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, NoHeader> {
         Err(Error::BufferTooShort) if bytes.len() < MAX_HEADER => Ok(Parsed::Incomplete),
         Err(_) => Err(NoHeader),
     }
+}
+
+/// How a header of version 2 begins in which the proxy speaks for itself (command LOCAL).
+const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20";
+
+/// The length of such a header. What it has for addresses is of no interest, and may be anything.
+fn local(bytes: &[u8]) -> Option<usize> {
+    let [_family, high, low, ..] = *bytes.strip_prefix(LOCAL)? else { return None };
+    Some(LOCAL.len() + 3 + usize::from(u16::from_be_bytes([high, low])))
 }
 
 #[cfg(test)]
@@ -80,7 +96,12 @@ mod tests {
 
     #[test]
     fn a_proxy_that_speaks_for_itself_names_nobody() {
-        for header in [b"PROXY UNKNOWN\r\n".to_vec(), v2(0, 0x00, &[], 0), v2(0, 0x11, &ADDRESSES, 0)] {
+        for header in [
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            v2(0, 0x00, &[], 0),
+            v2(0, 0x11, &ADDRESSES, 0),
+            v2(0, 0x11, &[], 3),
+        ] {
             assert_eq!(parse(&header), Ok(Parsed::Header { client: None, len: header.len() }), "{header:?}");
         }
     }

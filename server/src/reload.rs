@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::metrics::ReloadMetrics;
-use crate::tls::TlsAcceptor;
+use crate::tls::{MaterialError, TlsAcceptor};
+use crate::users::UsersError;
 
 /// How often files are looked at. A change counts once two looks have seen the same, so that files that are written one after another (a
 /// certificate, then its key) are read together.
@@ -50,10 +51,13 @@ impl Source {
         }
     }
 
-    fn reload(&self, metrics: &ReloadMetrics) -> Result<(), String> {
+    fn reload(&self, metrics: &ReloadMetrics) -> Result<(), Problem> {
         match self {
             Self::Tls(acceptor) => {
-                acceptor.reload().map_err(|error| chain(&error))?;
+                acceptor.reload().map_err(|error| {
+                    let passing = matches!(error, MaterialError::Read { .. });
+                    Problem { text: chain(&error), passing }
+                })?;
                 metrics.not_after(acceptor.not_after());
                 tracing::info!(
                     not_after = acceptor.not_after(),
@@ -61,7 +65,10 @@ impl Source {
                 );
             }
             Self::Users(authenticator) => {
-                let users = authenticator.reload().map_err(|error| chain(&error))?;
+                let users = authenticator.reload().map_err(|error| {
+                    let passing = matches!(error, UsersError::Read { .. });
+                    Problem { text: chain(&error), passing }
+                })?;
                 tracing::info!(users, "the users file was read again");
             }
         }
@@ -91,6 +98,16 @@ struct Watched {
     read: Vec<Look>,
     /// As they were at the last look.
     seen: Vec<Look>,
+    /// Why they could not be used, the last time.
+    problem: Option<Problem>,
+}
+
+/// Why files cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Problem {
+    text: String,
+    /// Whether it may go by itself, as a full file table does: then they are read again though they have not changed.
+    passing: bool,
 }
 
 impl Watched {
@@ -111,6 +128,26 @@ impl Watched {
         }
         self.seen = now;
         changed
+    }
+
+    /// Has them read again, if they have changed, or could not be read for a reason that may be over.
+    fn look_again(&mut self, metrics: &ReloadMetrics) {
+        let changed = self.has_changed();
+        if !changed && !self.problem.as_ref().is_some_and(|problem| problem.passing) {
+            return;
+        }
+        let problem = self.source.reload(metrics).err();
+        // A change that stays bad is told once.
+        if changed || problem != self.problem {
+            metrics.reloaded(&self.source, problem.is_none());
+            if let Some(Problem { text, .. }) = &problem {
+                tracing::error!(
+                    problem = text,
+                    "a file that has changed cannot be used; what was in use stays so"
+                );
+            }
+        }
+        self.problem = problem;
     }
 }
 
@@ -137,7 +174,7 @@ impl Reloader {
     /// Has `source` read again when its files look otherwise than at the `first` look.
     pub fn watch(&mut self, source: Source, FirstLook(read): FirstLook) {
         let files = source.files();
-        self.watched.push(Watched { source, files, seen: read.clone(), read });
+        self.watched.push(Watched { source, files, seen: read.clone(), read, problem: None });
     }
 
     /// Looks until `end`.
@@ -151,17 +188,7 @@ impl Reloader {
                 () = end.cancelled() => return,
             }
             for watched in &mut self.watched {
-                if !watched.has_changed() {
-                    continue;
-                }
-                let result = watched.source.reload(&self.metrics);
-                self.metrics.reloaded(&watched.source, result.is_ok());
-                if let Err(problem) = result {
-                    tracing::error!(
-                        problem,
-                        "a file that has changed cannot be used; what was in use stays so"
-                    );
-                }
+                watched.look_again(&self.metrics);
             }
         }
     }
@@ -185,7 +212,8 @@ mod tests {
         };
         let source = Source::Users(Arc::new(Authenticator::new(&config.auth).unwrap()));
         let read = Watched::look(std::slice::from_ref(&file));
-        let mut watched = Watched { source, files: vec![file.clone()], seen: read.clone(), read };
+        let mut watched =
+            Watched { source, files: vec![file.clone()], seen: read.clone(), read, problem: None };
         assert!(!watched.has_changed());
         fs::write(&file, "two, longer").unwrap();
         assert!(!watched.has_changed(), "it may still be being written");

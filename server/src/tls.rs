@@ -87,17 +87,27 @@ impl TlsAcceptor {
                 not_after: material.not_after,
             });
         }
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = Current::new(&self.files, material, Some(&*current))?;
+        let lock = || self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ticketer, client_ca) = {
+            let current = lock();
+            (current.ticketer.clone(), current.client_ca.clone())
+        };
+        // Not under the lock, which every new connection takes.
+        let next = Current::new(&self.files, material, Some((ticketer, client_ca)))?;
+        *lock() = next;
         Ok(())
     }
 }
 
 impl Current {
-    fn new(files: &TlsConfig, material: Material, before: Option<&Self>) -> Result<Self, MaterialError> {
+    fn new(
+        files: &TlsConfig,
+        material: Material,
+        before: Option<(Arc<dyn ProducesTickets>, Vec<u8>)>,
+    ) -> Result<Self, MaterialError> {
         // Tickets stay good when the certificate is renewed. Those of another client CA do not: they stand for certificates that it has found good.
         let ticketer = match before {
-            Some(before) if before.client_ca == material.client_ca => before.ticketer.clone(),
+            Some((ticketer, client_ca)) if client_ca == material.client_ca => ticketer,
             _ => rustls::crypto::ring::Ticketer::new().map_err(MaterialError::Tls)?,
         };
         let not_after = material.not_after;

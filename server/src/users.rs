@@ -96,6 +96,8 @@ pub struct Users {
     by_name: HashMap<String, Arc<User>>,
     /// The same, by number: one of them is asked in place of an unknown one.
     all: Vec<Arc<User>>,
+    /// The user of STREAM_USER, whether the file has that name too or not.
+    own: Option<Arc<User>>,
     digests: Arc<Digests>,
 }
 
@@ -192,20 +194,17 @@ impl Users {
             let same = before.and_then(|before| before.by_name.get(&name)).filter(|user| user.hash == hash);
             by_name.insert(name, same.cloned().unwrap_or_else(|| Arc::new(User::new(hash))));
         }
-        // The file's word counts, where it knows the name too.
-        if let Some(credentials) = credentials
-            && !by_name.contains_key(credentials.username())
-        {
-            let name = credentials.username().to_owned();
-            let known = before.and_then(|before| before.by_name.get(&name)).cloned();
-            let user = match known {
-                Some(user) => user,
-                None => Arc::new(credentials.hashed(|tag| digests.of(tag.0, tag.1))?),
-            };
-            by_name.insert(name, user);
+        let own = match (credentials, before.and_then(|before| before.own.clone())) {
+            (None, _) => None,
+            (Some(_), Some(known)) => Some(known),
+            (Some(credentials), None) => Some(Arc::new(credentials.hashed(&digests)?)),
+        };
+        if let (Some(credentials), Some(own)) = (credentials, &own) {
+            // The file's word counts, where it knows the name too.
+            by_name.entry(credentials.username().to_owned()).or_insert_with(|| own.clone());
         }
         let all = by_name.values().cloned().collect();
-        Ok(Self { by_name, all, digests })
+        Ok(Self { by_name, all, own, digests })
     }
 
     /// How many there are.
@@ -259,12 +258,12 @@ fn key() -> Result<hmac::Key, UsersError> {
 
 impl Credentials {
     /// As a user of a file.
-    fn hashed(&self, digest: impl Fn((&str, &str)) -> hmac::Tag) -> Result<User, UsersError> {
+    fn hashed(&self, digests: &Digests) -> Result<User, UsersError> {
         use argon2::PasswordHasher as _;
         let hash = Argon2::default().hash_password(self.password().as_bytes()).map_err(UsersError::Hash)?;
         let user = User::new(hash);
-        *user.seen.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(digest((self.username(), self.password())));
+        let digest = digests.of(self.username(), self.password());
+        *user.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
         Ok(user)
     }
 }

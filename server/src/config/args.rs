@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, env, value_name = "PATH", help_heading = "Clients")]
     pub users_file: Option<PathBuf>,
     /// How many passwords are checked against hashes at once: threads beside the shards, each with the memory that the hash asks for.
-    #[arg(long, env, value_name = "COUNT", default_value = "1", help_heading = "Clients")]
+    #[arg(long, env, value_name = "COUNT", default_value = "1", value_parser = positive, help_heading = "Clients")]
     pub auth_threads: NonZeroUsize,
     /// Failed AUTHs that an address (of IPv6: a /64) may make at once, and again within each minute, before it gets RATE_LIMITED; 0: no limit.
     #[arg(long, env, value_name = "COUNT", default_value_t = 10, help_heading = "Clients")]
@@ -76,17 +76,17 @@ pub struct Args {
     /// The authorities, in PEM, of the certificates that clients show: mutual TLS.
     #[arg(long, env, value_name = "PATH", help_heading = "TLS")]
     pub tls_client_ca_file: Option<PathBuf>,
-    /// Whether clients must show a certificate, where TLS_CLIENT_CA_FILE is set.
-    #[arg(long, env, value_enum, value_name = "KIND", default_value = "required", help_heading = "TLS")]
-    pub tls_client_auth: ClientAuth,
-    /// What the names in a client's certificate (subject alternative names, else the common name) are for.
-    #[arg(long, env, value_enum, value_name = "KIND", default_value = "ignored", help_heading = "TLS")]
-    pub tls_client_identity: ClientIdentity,
+    /// Whether clients must show a certificate, where TLS_CLIENT_CA_FILE is set. Default: required.
+    #[arg(long, env, value_enum, value_name = "KIND", help_heading = "TLS")]
+    pub tls_client_auth: Option<ClientAuth>,
+    /// What the names in a client's certificate (subject alternative names, else the common name) are for. Default: ignored.
+    #[arg(long, env, value_enum, value_name = "KIND", help_heading = "TLS")]
+    pub tls_client_identity: Option<ClientIdentity>,
     /// How long a new connection has for its TLS handshake.
     #[arg(long, env, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "TLS")]
     pub tls_handshake_deadline: Duration,
     /// TLS handshakes under way at once, per shard; more wait for their turn.
-    #[arg(long, env, value_name = "COUNT", default_value = "256", help_heading = "TLS")]
+    #[arg(long, env, value_name = "COUNT", default_value = "512", value_parser = positive, help_heading = "TLS")]
     pub tls_handshakes: NonZeroUsize,
 
     /// A HEARTBEAT is sent on a connection that carried nothing else for so long.
@@ -156,7 +156,7 @@ pub struct Args {
     pub drain_timeout: Duration,
 
     /// Event loops, each with a thread and its share of the connections. Default: one per core.
-    #[arg(long, env, value_name = "COUNT", help_heading = "System")]
+    #[arg(long, env, value_name = "COUNT", value_parser = positive, help_heading = "System")]
     pub shards: Option<NonZeroUsize>,
     /// Connections that may wait to be accepted, per shard. In effect at most net.core.somaxconn.
     #[arg(long, env, value_name = "COUNT", default_value_t = 16_384, help_heading = "System",
@@ -346,25 +346,37 @@ fn tls(args: &Args) -> Result<Option<TlsConfig>, ConfigError> {
         (Some(cert_file), Some(key_file)) => (cert_file.clone(), key_file.clone()),
         (Some(_), None) => return lacks("TLS_KEY_FILE", "TLS_CERT_FILE is, whose key it is to be"),
         (None, Some(_)) => return lacks("TLS_CERT_FILE", "TLS_KEY_FILE is, whose certificate it is to be"),
-        (None, None) if args.tls_client_ca_file.is_some() => {
-            return lacks(
-                "TLS_CERT_FILE",
-                "TLS_CLIENT_CA_FILE is, and clients show certificates by TLS only",
-            );
+        // Never less than was asked for because of a variable that is not there.
+        (None, None) => {
+            let asked_for = [
+                ("TLS_CLIENT_CA_FILE", args.tls_client_ca_file.is_some()),
+                ("TLS_CLIENT_AUTH", args.tls_client_auth.is_some()),
+                ("TLS_CLIENT_IDENTITY", args.tls_client_identity.is_some()),
+            ];
+            return match asked_for.iter().find(|(_, set)| *set) {
+                None => Ok(None),
+                Some((variable, _)) => lacks(
+                    "TLS_CERT_FILE",
+                    &format!("{variable} is, and clients show certificates by TLS only"),
+                ),
+            };
         }
-        (None, None) => return Ok(None),
     };
-    if args.tls_client_identity != ClientIdentity::Ignored && args.tls_client_ca_file.is_none() {
-        return lacks(
-            "TLS_CLIENT_CA_FILE",
-            "TLS_CLIENT_IDENTITY is about the certificates that it is to check",
-        );
+    let asked_for = [
+        ("TLS_CLIENT_AUTH", args.tls_client_auth.is_some()),
+        ("TLS_CLIENT_IDENTITY", args.tls_client_identity.is_some_and(|it| it != ClientIdentity::Ignored)),
+    ];
+    if let Some((variable, _)) = asked_for.iter().find(|(_, set)| *set)
+        && args.tls_client_ca_file.is_none()
+    {
+        let because = format!("{variable} is, which is about the certificates that it is to check");
+        return lacks("TLS_CLIENT_CA_FILE", &because);
     }
     Ok(Some(TlsConfig {
         cert_file,
         key_file,
         client_ca_file: args.tls_client_ca_file.clone(),
-        client_auth: args.tls_client_auth,
+        client_auth: args.tls_client_auth.unwrap_or_default(),
         handshake_deadline: args.tls_handshake_deadline,
         handshakes: args.tls_handshakes,
     }))
@@ -373,7 +385,7 @@ fn tls(args: &Args) -> Result<Option<TlsConfig>, ConfigError> {
 /// At least one way to be let in.
 fn auth(args: &Args, tls: Option<&TlsConfig>) -> Result<AuthConfig, ConfigError> {
     let password = args.stream_pass.clone().filter(|password| !password.is_empty());
-    let by_certificate = tls.is_some() && args.tls_client_identity == ClientIdentity::Sufficient;
+    let by_certificate = tls.is_some() && args.tls_client_identity == Some(ClientIdentity::Sufficient);
     if password.is_none() && args.users_file.is_none() && !by_certificate {
         return Err(ConfigError::Invalid(
             "STREAM_PASS is not set: there is no default password; set it to what clients are to authenticate with, or set USERS_FILE".into(),
@@ -386,11 +398,15 @@ fn auth(args: &Args, tls: Option<&TlsConfig>) -> Result<AuthConfig, ConfigError>
     Ok(AuthConfig {
         credentials,
         users_file: args.users_file.clone(),
-        identity: if tls.is_some() { args.tls_client_identity } else { ClientIdentity::Ignored },
+        identity: args.tls_client_identity.unwrap_or_default(),
         address_failures: args.auth_failure_limit,
         user_failures: args.auth_user_failure_limit,
         threads: args.auth_threads,
     })
+}
+
+fn positive(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "not a whole number of at least 1")
 }
 
 /// A network, or an address that is one by itself.

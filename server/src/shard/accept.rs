@@ -100,6 +100,10 @@ impl Shard {
             return;
         }
         tracing::debug!(shard = self.number, %peer, key, "connected");
+        if self.shared.tls.is_some() {
+            // From the start: nothing may be said before, whoever has to be told something.
+            self.connections[key].transport.expect_tls();
+        }
         let full = others >= self.shared.config.limits.max_connections;
         if full {
             // It is only told so: the place that it takes meanwhile is none of those that are bounded.
@@ -143,7 +147,6 @@ impl Shard {
         connection.up.stage = Stage::Open;
         if self.shared.tls.is_some() {
             connection.up.stage = Stage::Handshake;
-            connection.transport.expect_tls();
         }
     }
 

@@ -6,7 +6,7 @@ use tickwire_proto::encode::FrameMessage as _;
 use tickwire_proto::message::{Auth, ErrorCode, Heartbeat};
 
 use super::Shard;
-use super::connection::Kind;
+use super::connection::{Connection, Kind};
 use super::session::{Refusal, Session};
 use crate::auth::{Answer, Attempt, Denial};
 use crate::metrics::AuthFailure;
@@ -35,7 +35,6 @@ impl Shard {
             Answer::Denied(denial) => self.deny(key, denial, &auth.username),
             Answer::Checking => {
                 connection.up.input.enter(Session::Checking);
-                connection.up.claim = Some(auth.username.as_str().into());
                 self.arm(key);
             }
         }
@@ -51,27 +50,30 @@ impl Shard {
     }
 
     fn conclude(&mut self, verdict: &Verdict) {
-        let Verdict { asker: Asker { key, generation }, .. } = *verdict;
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.up.generation != generation || connection.up.input.session() != Session::Checking {
-            return;
-        }
-        let Some(username) = connection.up.claim.take() else { return };
-        let address = connection.up.peer.ip();
-        let answer = self.shared.authenticator.conclude(&username, address, verdict, Instant::now());
-        if connection.up.lingering.is_some() {
+        let Verdict { asker: Asker { key, generation }, username, .. } = verdict;
+        let answer = self.shared.authenticator.conclude(verdict, Instant::now());
+        let waits = |connection: &&mut Connection| {
+            connection.up.generation == *generation
+                && connection.up.input.session() == Session::Checking
+                && connection.up.lingering.is_none()
+        };
+        if self.connections.get_mut(*key).filter(waits).is_none() {
+            // It has left; a guess is counted all the same.
+            if let Answer::Denied(denial) = answer {
+                self.metrics.auth_failed(reason(denial));
+            }
             return;
         }
         match answer {
-            Answer::Denied(denial) => self.deny(key, denial, &username),
+            Answer::Denied(denial) => self.deny(*key, denial, username),
             Answer::Accepted | Answer::Checking => {
-                self.let_in(key, &username);
-                self.connections[key].up.unparsed = true;
+                self.let_in(*key, username);
+                self.connections[*key].up.unparsed = true;
             }
         }
         // It may have sent more meanwhile, or have left: nobody has looked.
-        if self.connections.contains(key) {
-            self.read(key);
+        if self.connections.contains(*key) {
+            self.read(*key);
         }
     }
 
@@ -87,22 +89,30 @@ impl Shard {
 
     fn deny(&mut self, key: usize, denial: Denial, username: &str) {
         tracing::debug!(peer = %self.connections[key].up.peer, username, ?denial, "AUTH failed");
-        let wrong = || Refusal::new(ErrorCode::AuthFailed, "username or password is wrong");
         let limited =
             |message: &str, wait: Duration| Refusal::new(ErrorCode::RateLimited, message).retry_after(wait);
-        let (why, refusal) = match denial {
-            Denial::Credentials => (AuthFailure::Credentials, wrong()),
+        let refusal = match denial {
+            Denial::Credentials => Refusal::new(ErrorCode::AuthFailed, "username or password is wrong"),
             Denial::Identity => {
                 let message = "the username is not in the certificate that was shown";
-                (AuthFailure::Identity, Refusal::new(ErrorCode::AuthFailed, message))
+                Refusal::new(ErrorCode::AuthFailed, message)
             }
-            Denial::RateLimited(wait) => (
-                AuthFailure::RateLimited,
-                limited("too many failed AUTHs from this address, or by this name", wait),
-            ),
-            Denial::Busy(wait) => (AuthFailure::Busy, limited("too many passwords are being checked", wait)),
+            Denial::RateLimited(wait) => {
+                limited("too many failed AUTHs from this address, or by this name", wait)
+            }
+            Denial::Busy(wait) => limited("too many passwords are being checked", wait),
         };
-        self.metrics.auth_failed(why);
+        self.metrics.auth_failed(reason(denial));
         self.refuse(key, refusal);
+    }
+}
+
+/// As metrics call it.
+fn reason(denial: Denial) -> AuthFailure {
+    match denial {
+        Denial::Credentials => AuthFailure::Credentials,
+        Denial::Identity => AuthFailure::Identity,
+        Denial::RateLimited(_) => AuthFailure::RateLimited,
+        Denial::Busy(_) => AuthFailure::Busy,
     }
 }

@@ -55,8 +55,6 @@ pub(super) struct Up {
     /// The spans of its way in.
     pub(super) arrival: Arrival,
     pub(super) input: Input,
-    /// The username whose password is being checked.
-    pub(super) claim: Option<Box<str>>,
     /// Whether whole frames may be left in `input`, to be taken before more is read.
     pub(super) unparsed: bool,
     /// When the last whole frame came, or the connection.
@@ -167,7 +165,6 @@ impl Connection {
             stage: Stage::Open,
             arrival: Arrival::accept(peer),
             input: Input::default(),
-            claim: None,
             unparsed: false,
             received: now,
             drain_at: None,
@@ -380,10 +377,16 @@ impl Connection {
     }
 
     /// Says that no more will be sent, after what has been.
-    pub(super) fn hang_up(&mut self) {
-        if !std::mem::replace(&mut self.up.finished, true) {
-            // Where it fails, the connection is gone, and reading says so.
-            let _shut = self.transport.shutdown();
+    pub(super) fn hang_up(&mut self, now: u64) {
+        if self.up.finished {
+            return;
+        }
+        match self.transport.shutdown() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked.get_or_insert(now);
+            }
+            // Where it fails otherwise, the connection is gone, and reading says so.
+            _ => self.up.finished = true,
         }
     }
 

@@ -130,7 +130,7 @@ impl Shard {
                     subscription.catching_up &= subscription.skip.is_some();
                 }
                 if connection.up.lingering.is_some() {
-                    connection.hang_up();
+                    self.hang_up(key);
                 }
             }
             Flush::More => {

@@ -50,6 +50,17 @@ impl Shard {
         self.arm(key);
     }
 
+    /// Tells the peer that no more will be sent; when it can be told, if its socket is full.
+    pub(super) fn hang_up(&mut self, key: usize) {
+        let Shard { connections, metrics, now, .. } = self;
+        let Some(connection) = connections.get_mut(key) else { return };
+        let was_blocked = connection.blocked.is_some();
+        connection.hang_up(*now);
+        if !was_blocked && connection.blocked.is_some() {
+            metrics.lagging(1);
+        }
+    }
+
     /// Closes a connection whose client does not keep up; it is told so if its socket has any room left. It may be gone afterwards.
     pub(super) fn slow_consumer(&mut self, key: usize, why: &'static str) {
         let connection = &self.connections[key];

@@ -5,11 +5,12 @@
 //! wait for it.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::Shard;
-use super::connection::{Connection, Stage};
+use super::connection::{Connection, Stage, Up};
 use crate::close::CloseReason;
 use crate::tls;
 
@@ -18,6 +19,9 @@ const BEGUN_PER_TURN: usize = 8;
 
 /// How long a handshake keeps its place while others wait for one: a few round trips around the world.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So many that are over are kept without looking for them.
+const FEW: usize = 64;
 
 /// A connection, and what tells it from others that had its slot.
 type Key = (usize, u32);
@@ -30,8 +34,10 @@ pub(super) struct Handshakes {
     pub(super) under_way: usize,
     /// How many may still be begun in this turn.
     budget: usize,
-    /// Connections that have something to read, and wait for a place.
-    waiting: VecDeque<Key>,
+    /// Connections that have something to read, and wait for a place. Some of them may have gone.
+    line: VecDeque<Key>,
+    /// How many of them have not.
+    waiting: usize,
     /// Those that have begun, in order, and when; some of them are over.
     begun: VecDeque<(Key, u64)>,
 }
@@ -39,22 +45,22 @@ pub(super) struct Handshakes {
 impl Handshakes {
     pub(super) fn new(most: Option<NonZeroUsize>) -> Self {
         let most = most.map_or(0, NonZeroUsize::get);
-        Self { most, under_way: 0, budget: 0, waiting: VecDeque::new(), begun: VecDeque::new() }
+        Self { most, under_way: 0, budget: 0, line: VecDeque::new(), waiting: 0, begun: VecDeque::new() }
     }
 
     /// How many wait for a place.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting
     }
 
     /// Whether one that waits can be begun with the next turn.
     pub(super) fn have_room(&self) -> bool {
-        !self.waiting.is_empty() && self.under_way < self.most
+        self.waiting > 0 && self.under_way < self.most
     }
 
     /// When one that keeps others waiting is to lose its place.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        let (_, since) = self.begun.front().filter(|_| !self.waiting.is_empty())?;
+        let (_, since) = self.begun.front().filter(|_| self.waiting > 0)?;
         Some(since + PATIENCE.as_millis() as u64)
     }
 }
@@ -68,11 +74,27 @@ impl Shard {
         let Some(acceptor) = shared.tls.as_ref().filter(|_| begins) else {
             return true;
         };
+        // A connection that says nothing, or has gone, needs no place.
+        if connection.up.input.held() == 0 {
+            match connection.transport.peek() {
+                Ok(0) => {
+                    self.close(key, CloseReason::PeerClosed);
+                    return false;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    self.close(key, CloseReason::ConnectionLost);
+                    return false;
+                }
+            }
+        }
         let id = (key, connection.up.generation);
         if handshakes.budget == 0 || handshakes.under_way >= handshakes.most {
             if !connection.up.in_line {
                 connection.up.in_line = true;
-                handshakes.waiting.push_back(id);
+                handshakes.waiting += 1;
+                handshakes.line.push_back(id);
             }
             return false;
         }
@@ -80,6 +102,8 @@ impl Shard {
         handshakes.under_way += 1;
         handshakes.begun.push_back((id, *now));
         connection.up.handshaking = true;
+        // The time in line was not its own.
+        connection.up.received = *now;
         connection.up.arrival.tls();
         if let Err(error) = connection.transport.start_tls(acceptor.config()) {
             tracing::error!(%error, "TLS cannot be begun");
@@ -89,26 +113,47 @@ impl Shard {
         true
     }
 
-    /// The connection's handshake is over, one way or another.
+    /// The connection's handshake is over, one way or another, or will not begin.
     pub(super) fn end_handshake(handshakes: &mut Handshakes, connection: &mut Connection) {
         if std::mem::take(&mut connection.up.handshaking) {
             handshakes.under_way -= 1;
+        }
+        if std::mem::take(&mut connection.up.in_line) {
+            handshakes.waiting -= 1;
         }
     }
 
     /// Gives places to those who wait, in the order in which they came.
     pub(super) fn take_up_handshakes(&mut self) {
         self.handshakes.budget = BEGUN_PER_TURN;
+        self.forget();
         self.free_places();
         while self.handshakes.budget > 0 && self.handshakes.under_way < self.handshakes.most {
-            let Some((key, generation)) = self.handshakes.waiting.pop_front() else { break };
+            let Some((key, generation)) = self.handshakes.line.pop_front() else { break };
             let Some(connection) = self.connections.get_mut(key) else { continue };
             if connection.up.generation == generation && std::mem::take(&mut connection.up.in_line) {
+                self.handshakes.waiting -= 1;
                 self.read(key);
             }
         }
         let Shard { handshakes, metrics, .. } = self;
         metrics.handshakes_under_way(handshakes.under_way, handshakes.waiting());
+    }
+
+    /// Forgets those that are over, or have gone, once they are the most.
+    fn forget(&mut self) {
+        let Shard { handshakes: Handshakes { under_way, waiting, line, begun, .. }, connections, .. } = self;
+        let is = |(key, generation): Key, state: fn(&Up) -> bool| {
+            connections
+                .get(key)
+                .is_some_and(|connection| connection.up.generation == generation && state(&connection.up))
+        };
+        if begun.len() > 2 * *under_way + FEW {
+            begun.retain(|(id, _)| is(*id, |up| up.handshaking));
+        }
+        if line.len() > 2 * *waiting + FEW {
+            line.retain(|id| is(*id, |up| up.in_line));
+        }
     }
 
     /// Forgets those that are over, and ends those that keep others waiting.
@@ -121,7 +166,7 @@ impl Shard {
             if goes_on {
                 let full = self.handshakes.under_way >= self.handshakes.most;
                 let patient = self.now < since + PATIENCE.as_millis() as u64;
-                if patient || !full || self.handshakes.waiting.is_empty() {
+                if patient || !full || self.handshakes.waiting == 0 {
                     return;
                 }
                 self.close(key, CloseReason::TlsTimeout);
@@ -150,15 +195,16 @@ impl Shard {
         self.arm(key);
     }
 
-    /// Closes a connection whose peer does not keep to TLS; it has been sent an alert that says why.
+    /// Closes a connection whose peer does not keep to TLS. Where rustls has an alert that says why, it has been sent.
     pub(super) fn fail_tls(&mut self, key: usize, error: &dyn std::error::Error) {
-        let connection = &mut self.connections[key];
+        let Shard { connections, handshakes, .. } = self;
+        let connection = &mut connections[key];
         tracing::debug!(peer = %connection.up.peer, %error, "TLS failed");
+        Self::end_handshake(handshakes, connection);
+        connection.up.stage = Stage::Open;
         // Nothing else can be said to it any more.
         connection.drop_outbox();
         self.finish(key, CloseReason::TlsFailed);
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.hang_up();
-        }
+        self.hang_up(key);
     }
 }

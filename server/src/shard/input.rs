@@ -14,6 +14,8 @@ pub struct Input {
     session: Session,
     /// A frame that has come in part; or, after [`hold`](Self::hold), what came behind it too. Nothing is allocated while it is empty.
     held: Vec<u8>,
+    /// How many of them have been taken already.
+    taken: usize,
 }
 
 /// A connection whose PROXY header has been read.
@@ -41,7 +43,7 @@ impl Input {
     /// [`hold`](Self::hold) was given.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.held.len()
+        self.held.len() - self.taken
     }
 
     /// Takes the next frame, of what is held and then of `bytes`, which are advanced. `None`: there is no whole one, or it is not its
@@ -59,17 +61,18 @@ impl Input {
         let limit = self.session.max_payload(max_msg_size);
         loop {
             let from_held = !self.held.is_empty();
-            let source = if from_held { &self.held } else { *bytes };
+            let source = if from_held { &self.held[self.taken..] } else { *bytes };
             match parse(source, limit) {
                 Err(error) => return Some(Err(error.into())),
                 Ok(Parsed::Frame { frame, len }) => {
                     let request = self.session.on_frame(&frame);
-                    if !from_held {
-                        *bytes = &bytes[len..];
-                    } else if len == self.held.len() {
-                        self.held = Vec::new();
+                    if from_held {
+                        self.taken += len;
                     } else {
-                        self.held.drain(..len);
+                        *bytes = &bytes[len..];
+                    }
+                    if self.held() == 0 {
+                        self.close();
                     }
                     return Some(request);
                 }
@@ -77,7 +80,7 @@ impl Input {
                 // Only what the frame lacks: what is behind it is read where it is.
                 Ok(Parsed::Incomplete { missing }) => {
                     let (part, rest) = bytes.split_at(missing.min(bytes.len()));
-                    self.held.extend_from_slice(part);
+                    self.hold(part);
                     *bytes = rest;
                 }
             }
@@ -86,6 +89,8 @@ impl Input {
 
     /// Keeps what is left of bytes whose taking up has to wait.
     pub fn hold(&mut self, bytes: &[u8]) {
+        // Once for all frames that were taken, not for each.
+        self.held.drain(..std::mem::take(&mut self.taken));
         self.held.extend_from_slice(bytes);
     }
 
@@ -100,7 +105,7 @@ impl Input {
             proxy::Parsed::Incomplete => Ok(None),
             proxy::Parsed::Header { client, len } => {
                 let rest = self.held.split_off(len);
-                self.held = Vec::new();
+                self.close();
                 Ok(Some(Proxied { client, rest }))
             }
         }
@@ -108,12 +113,12 @@ impl Input {
 
     /// Takes back what was [held](Self::hold).
     pub fn release(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
+        self.held.split_off(std::mem::take(&mut self.taken))
     }
 
     /// Forgets all bytes: nothing more is wanted of the client.
     pub fn close(&mut self) {
-        self.held = Vec::new();
+        (self.held, self.taken) = (Vec::new(), 0);
     }
 }
 

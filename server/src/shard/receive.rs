@@ -13,6 +13,9 @@ use crate::close::CloseReason;
 /// How many buffers full a connection is read at a time: one that sends without end does not keep the others waiting.
 const READS_PER_TURN: usize = 2;
 
+/// How many bytes of a stranger are read at a time, and so may have to be held: twice what an AUTH may have.
+const STRANGERS_READ: usize = 8 * 1024;
+
 /// Whether a connection is to be read on in the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
@@ -78,7 +81,8 @@ impl Shard {
                     Received::Ended => return Read::Done,
                 }
             }
-            match connection.transport.read(buffer) {
+            let room = if connection.is_authenticated() { buffer.len() } else { STRANGERS_READ };
+            match connection.transport.read(&mut buffer[..room]) {
                 Ok(0) => {
                     self.close(key, CloseReason::PeerClosed);
                     return Read::Done;
@@ -152,7 +156,10 @@ impl Shard {
         if connection.up.stage == Stage::Handshake && connection.transport.is_established() {
             self.established(key);
         }
-        let ended = self.connections.get(key).is_none_or(|connection| connection.up.lingering.is_some());
+        // Not before the handshake was seen to be over, whatever comes with its end.
+        let ended = self.connections.get(key).is_none_or(|connection| {
+            connection.up.lingering.is_some() || connection.up.stage == Stage::Handshake
+        });
         let mut received = if plain.is_empty() || ended { Received::All } else { self.receive(key, &plain) };
         plain.clear();
         self.plain = plain;

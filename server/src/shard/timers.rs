@@ -14,6 +14,10 @@ use crate::metrics::AuthFailure;
 /// How many timers a turn looks at. What is left is looked at in the next.
 const TIMERS_PER_TURN: usize = 1024;
 
+/// How long a client waits at most for its password to be checked; it is not read meanwhile, and so may not seem silent. 128 checks of the
+/// costliest hash that is accepted take some minutes.
+const MAX_CHECKING: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// When the things that may happen to a connection by themselves are due; in milliseconds of the shard's clock.
 struct Deadlines {
     /// The PROXY header, the TLS handshake or AUTH must have come, whichever is next.
@@ -36,9 +40,13 @@ impl Deadlines {
             // Checking takes the server's time, not the client's.
             (Stage::Open, Session::Checking | Session::Authenticated) => None,
         };
+        let silence = match connection.up.input.session() {
+            Session::Checking => MAX_CHECKING,
+            _ => protocol.heartbeat_timeout + HEARTBEAT_GRACE,
+        };
         Self {
             entry: entry.map(|deadline| connection.up.received + ms(deadline)),
-            silence: connection.up.received + ms(protocol.heartbeat_timeout + HEARTBEAT_GRACE),
+            silence: connection.up.received + ms(silence),
             write: connection.blocked.map(|since| since + ms(config.limits.write_deadline)),
             heartbeat: (connection.is_authenticated() && connection.blocked.is_none())
                 .then(|| connection.sent + ms(protocol.heartbeat_interval)),

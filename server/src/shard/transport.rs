@@ -53,6 +53,8 @@ struct Tls {
     established: bool,
     /// The peer did not keep to TLS: after the alert that says so, nothing is said or heard.
     failed: bool,
+    /// The peer is being told that no more will be sent.
+    closing: bool,
 }
 
 impl fmt::Debug for Tls {
@@ -95,6 +97,7 @@ impl Transport {
             sent: 0,
             established: false,
             failed: false,
+            closing: false,
         };
         self.layer = Layer::Tls(Box::new(tls));
         Ok(())
@@ -240,14 +243,25 @@ impl Transport {
     }
 
     /// Says that no more will be sent.
+    ///
+    /// # Errors
+    ///
+    /// Of kind `WouldBlock` where the socket has no room to say it; to be tried again then.
     pub(super) fn shutdown(&mut self) -> io::Result<()> {
         if let Layer::Tls(tls) = &mut self.layer
             && tls.established
-            && tls.close().is_ok()
+            && !std::mem::replace(&mut tls.closing, true)
         {
-            self.flush()?;
+            // Where it fails, the session has failed before, and has said so.
+            let _closed = tls.close();
         }
+        self.flush()?;
         self.socket.shutdown(Shutdown::Write)
+    }
+
+    /// Whether something has come: how much of one byte. Leaves it there.
+    pub(super) fn peek(&self) -> io::Result<usize> {
+        self.socket.peek(&mut [0])
     }
 
     /// The socket's options.
@@ -271,9 +285,9 @@ impl Tls {
         let mut held = std::mem::take(&mut self.held);
         held.extend_from_slice(bytes);
         let (used, result) = self.process(&mut held, plain);
-        if result.is_ok() && used < held.len() {
-            held.drain(..used);
-            self.held = held;
+        if result.is_ok() {
+            // Not the room that it took: what is left may be a byte.
+            self.held = held.split_off(used);
         }
         self.bounded(result)
     }
@@ -285,7 +299,10 @@ impl Tls {
             }
             result => result,
         };
-        self.failed |= result.is_err();
+        if result.is_err() {
+            self.failed = true;
+            self.held = Vec::new();
+        }
         result
     }
 

@@ -29,10 +29,8 @@ pub fn names(certificate: &[u8]) -> Result<Vec<String>, CertificateError> {
         return Err(CertificateError::Expired);
     }
     let alternatives = certificate.subject_alternative_name().map_err(|_| CertificateError::Malformed)?;
-    let names: Vec<String> =
-        alternatives.map_or(vec![], |names| names.value.general_names.iter().filter_map(name).collect());
-    if !names.is_empty() {
-        return Ok(names);
+    if let Some(names) = alternatives {
+        return Ok(names.value.general_names.iter().filter_map(name).collect());
     }
     let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
     Ok(common.take(1).map(str::to_owned).collect())

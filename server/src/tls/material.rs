@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -45,7 +45,7 @@ pub enum MaterialError {
         problem: String,
     },
     /// The key is another's.
-    #[error("TLS_KEY_FILE {} does not belong to the certificate in TLS_CERT_FILE {}: {source}", key.display(), cert.display())]
+    #[error("TLS_KEY_FILE {} does not belong to the certificate in TLS_CERT_FILE {}", key.display(), cert.display())]
     Pair {
         /// The key's file.
         key: PathBuf,
@@ -63,7 +63,7 @@ pub enum MaterialError {
         not_after: i64,
     },
     /// No certificates of clients can be checked.
-    #[error("TLS_CLIENT_CA_FILE {} cannot be used: {source}", file.display())]
+    #[error("TLS_CLIENT_CA_FILE {} cannot be used", file.display())]
     ClientCa {
         /// The file.
         file: PathBuf,
@@ -104,14 +104,7 @@ impl Material {
         let (_, leaf) = X509Certificate::from_der(&leaf)
             .map_err(|error| content(format!("its first certificate does not parse: {error}")))?;
         let not_after = leaf.validity().not_after.timestamp();
-        let key =
-            PrivateKeyDer::from_pem_slice(&bytes("TLS_KEY_FILE", &files.key_file)?).map_err(|error| {
-                MaterialError::Content {
-                    variable: "TLS_KEY_FILE",
-                    file: files.key_file.clone(),
-                    problem: format!("holds no private key in PEM, unencrypted: {error}"),
-                }
-            })?;
+        let key = key(&files.key_file, &bytes("TLS_KEY_FILE", &files.key_file)?)?;
         let client_ca = match &files.client_ca_file {
             Some(file) => bytes("TLS_CLIENT_CA_FILE", file)?,
             None => Vec::new(),
@@ -183,6 +176,32 @@ fn bytes(variable: &'static str, file: &Path) -> Result<Vec<u8>, MaterialError> 
     std::fs::read(file).map_err(failed)
 }
 
+fn key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, MaterialError> {
+    let failed = |problem| MaterialError::Content { variable: "TLS_KEY_FILE", file: file.into(), problem };
+    if pem.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED) {
+        let advice =
+            "the key is encrypted, and there is nobody to ask; `openssl pkey -in … -out …` decrypts it";
+        return Err(failed(advice.into()));
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        pem::Error::NoItemsFound => failed("holds no private key in PEM".into()),
+        error => failed(problem(&error)),
+    })
+}
+
+/// What stands in an encrypted key, of either kind: in its first line, or in its header.
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
+
+/// What is wrong with a file in PEM.
+fn problem(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section of it has no END line; has it been cut?".into(),
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line of it is damaged".into(),
+        pem::Error::Base64Decode(_) => "what stands between BEGIN and END is not base64".into(),
+        other => format!("is not PEM: {other}"),
+    }
+}
+
 /// At least one.
 fn certificates(
     variable: &'static str,
@@ -192,6 +211,6 @@ fn certificates(
     let failed = |problem| MaterialError::Content { variable, file: file.into(), problem };
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| failed(format!("is not PEM: {error}")))?;
+        .map_err(|error| failed(problem(&error)))?;
     if all.is_empty() { Err(failed("holds no certificate in PEM".into())) } else { Ok(all) }
 }

@@ -73,3 +73,18 @@ fn a_line_that_cannot_be_right_is_named_and_not_shown() {
     let greedy = "ann:$argon2id$v=19$m=9999999,t=2,p=1$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaA";
     assert!(problem(greedy).1.contains("at most m="), "{}", problem(greedy).1);
 }
+
+#[test]
+fn a_password_that_is_withdrawn_in_the_file_leaves_the_one_of_the_environment() {
+    let credentials = Credentials::new("tick".into(), "wire".into()).unwrap();
+    let read = |text: &str, before: Option<&Users>| {
+        Users::new(parse(text).unwrap(), Some(&credentials), before).unwrap()
+    };
+    let both = read(&format!("tick:{}", hash("apple")), None);
+    assert!(both.candidate("tick", "apple").unwrap().verify("apple", &mut Workspace::default()));
+    assert!(!both.recall("tick", "wire"), "the file's word counts");
+    let one = read("", Some(&both));
+    assert!(!one.recall("tick", "apple"));
+    assert!(!one.candidate("tick", "apple").unwrap().verify("apple", &mut Workspace::default()));
+    assert!(one.recall("tick", "wire"));
+}

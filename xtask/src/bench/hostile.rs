@@ -22,12 +22,18 @@ use crate::process::{PASSWORD, Server, http_get};
 /// What strangers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Attack {
+    /// Connect, and say nothing.
+    Silence,
     /// Send the first message of a handshake, and nothing more.
     Handshakes,
     /// Send half of an AUTH, and nothing more.
     HalfFrames,
-    /// Guess passwords, each from another address.
+    /// Guess one user's password, each time from another address.
     Passwords,
+    /// Guess from one address.
+    OneAddress,
+    /// Guess, each time another user's and from another address, so that a hash has to be checked each time; wait for no answer.
+    Users,
     /// Connect, and reset.
     Resets,
     /// Announce a payload of 4 GiB.
@@ -37,56 +43,67 @@ pub(crate) enum Attack {
 }
 
 impl Attack {
-    /// The series that counts it.
-    fn series(self) -> &'static str {
+    /// The series that counts it, and how much it must have counted at least.
+    fn series(self) -> (&'static str, f64) {
         match self {
-            Self::Handshakes => "tickwire_connections_closed_total{reason=\"tls_timeout\"}",
-            Self::HalfFrames => "tickwire_connections_closed_total{reason=\"incomplete_frame\"}",
-            Self::Passwords => "tickwire_auth_failures_total{reason=\"credentials\"}",
-            Self::Resets => "tickwire_connections_closed_total{reason=\"abandoned\"}",
-            Self::Lengths => "tickwire_connections_closed_total{reason=\"frame_too_large\"}",
-            Self::Readers => "tickwire_connections_closed_total{reason=\"slow_consumer\"}",
+            Self::Silence | Self::Handshakes => {
+                ("tickwire_connections_closed_total{reason=\"tls_timeout\"}", 1_000.0)
+            }
+            Self::HalfFrames => ("tickwire_connections_closed_total{reason=\"incomplete_frame\"}", 200.0),
+            Self::Passwords => ("tickwire_auth_failures_total{reason=\"credentials\"}", 100.0),
+            Self::OneAddress => ("tickwire_auth_failures_total{reason=\"rate_limited\"}", 1_000.0),
+            Self::Users => ("tickwire_auth_failures_total{reason=\"busy\"}", 100.0),
+            Self::Resets => ("tickwire_connections_closed_total{reason=\"abandoned\"}", 10_000.0),
+            Self::Lengths => ("tickwire_connections_closed_total{reason=\"frame_too_large\"}", 200.0),
+            Self::Readers => ("tickwire_connections_closed_total{reason=\"slow_consumer\"}", 20.0),
         }
     }
 
-    /// How long a connection is held that waits for the server's deadlines. Those are 2 s here, but for the readers, whose sockets have to fill up
-    /// first.
+    /// How long a connection is held that waits for the server to act. Its deadlines are 2 s here; readers' sockets have to fill up first.
     fn hold(self) -> Duration {
         match self {
-            Self::Handshakes | Self::HalfFrames => Duration::from_secs(4),
+            Self::Silence | Self::Handshakes | Self::HalfFrames | Self::Users => Duration::from_secs(4),
             Self::Readers => Duration::from_secs(20),
-            Self::Passwords | Self::Resets | Self::Lengths => Duration::ZERO,
+            Self::Passwords | Self::OneAddress | Self::Resets | Self::Lengths => Duration::ZERO,
         }
-    }
-
-    /// How many do it at once: an answer to a guess takes its time.
-    fn processes(self) -> u32 {
-        if self == Self::Passwords { 4 } else { 1 }
     }
 
     /// Connections per second; `None`: as fast as it goes.
     fn pace(self) -> Option<u32> {
         match self {
-            Self::Handshakes => Some(200),
-            Self::HalfFrames => Some(50),
+            Self::Silence | Self::Handshakes => Some(100),
+            Self::Users => Some(100),
+            Self::HalfFrames | Self::Lengths => Some(50),
             Self::Readers => Some(10),
-            Self::Lengths => Some(50),
-            Self::Passwords | Self::Resets => None,
+            Self::Passwords | Self::OneAddress | Self::Resets => None,
         }
+    }
+
+    /// How many processes do it: where an answer is waited for, one is not enough.
+    fn processes(self) -> u32 {
+        if self == Self::Passwords { 4 } else { 1 }
     }
 }
 
-/// The most memory that the server may ever have had, in MiB.
+/// The most memory that the server may ever have had, in MiB: the program and the rings some 30, the honest 4 (1,000 × 4 KiB), a check of a
+/// password 19, stalled handshakes and half frames 6 (300 × 20 KiB), and the limiters' tables.
 const MEMORY_BOUND: f64 = 64.0;
 
 /// How much longer the honest may wait than on a quiet server.
 const RATIO_BOUND: f64 = 1.5;
+
+/// How many honest clients come in during the attack, and must get in, per second.
+const NEWCOMERS: u32 = 5;
 
 /// What the server has to say about what it went through.
 struct Outcome {
     p99: f64,
     memory: f64,
     metrics: String,
+    /// How often each of the attacks was made.
+    struck: Vec<u64>,
+    /// Honest clients that came in meanwhile.
+    newcomers: u32,
 }
 
 pub(super) fn run(folder: &Path, size: &Size) -> Result<()> {
@@ -94,8 +111,8 @@ pub(super) fn run(folder: &Path, size: &Size) -> Result<()> {
     let seconds = size.period.unwrap_or(Duration::from_secs(60)).as_secs();
     let authority = Authority::new("Tickwire bench");
     let files = Folder::new(&authority.server(&["localhost", "127.0.0.1"]), &authority);
-    let users = std::env::temp_dir().join(format!("tickwire-users-{}", std::process::id()));
-    std::fs::write(&users, user()?)?;
+    let mut users = tempfile::NamedTempFile::new()?;
+    users.write_all(user()?.as_bytes())?;
     println!(
         "p99 latency in ms of {clients} TLS clients in mode TICK, {seconds} s, quiet and under {} attacks at once\n",
         Attack::value_variants().len()
@@ -103,8 +120,8 @@ pub(super) fn run(folder: &Path, size: &Size) -> Result<()> {
     println!("   quiet   hostile   ratio   server's memory at most");
     let (mut ratios, mut last) = (Vec::new(), None);
     for _ in 0..size.runs {
-        let quiet = one(folder, &files, &users, clients, seconds, false)?;
-        let hostile = one(folder, &files, &users, clients, seconds, true)?;
+        let quiet = one(folder, &files, users.path(), clients, seconds, false)?;
+        let hostile = one(folder, &files, users.path(), clients, seconds, true)?;
         let ratio = hostile.p99 / quiet.p99;
         println!(
             "{:>8.1} {:>9.1} {ratio:>7.2}   {:.0} MiB (quiet {:.0})",
@@ -118,21 +135,25 @@ pub(super) fn run(folder: &Path, size: &Size) -> Result<()> {
         ratios.push(ratio);
         last = Some(hostile);
     }
-    std::fs::remove_file(&users)?;
-    println!("\nattacks, as the server counts them:");
-    let metrics = last.context("at least one run")?.metrics;
-    for attack in Attack::value_variants() {
-        let count = metric(&metrics, attack.series())?;
-        println!("{count:>9}  {}", attack.series());
-        ensure!(count > 0.0, "{attack:?} is not to be seen in the metrics");
+    let Outcome { metrics, struck, newcomers, .. } = last.context("at least one run")?;
+    println!("\nattacks of the last run, and how the server counts them:");
+    for (attack, struck) in Attack::value_variants().iter().zip(struck) {
+        let (series, least) = attack.series();
+        let counted = metric(&metrics, series)?;
+        println!("{struck:>9} × {:<13} {counted:>7}  {series}", format!("{attack:?}"));
+        // As much as the pace asks for, or half of it on a machine that has better to do.
+        let wanted = attack.pace().map_or(1_000, |pace| u64::from(pace) * seconds / 2);
+        ensure!(struck >= wanted, "{attack:?} struck {struck} times only, where {wanted} were wanted");
+        let least = least * seconds as f64 / 60.0;
+        ensure!(
+            counted >= least,
+            "{attack:?} is to be seen in {series} {counted} times only, where {least} were expected"
+        );
     }
-    for series in [
-        "tickwire_auth_failures_total{reason=\"busy\"}",
-        "tickwire_auth_failures_total{reason=\"rate_limited\"}",
-        "tickwire_connections_accepted_total",
-    ] {
-        println!("{:>9}  {series}", metric(&metrics, series)?);
-    }
+    println!(
+        "{newcomers} honest clients came in meanwhile; {} connections in all",
+        metric(&metrics, "tickwire_connections_accepted_total")?
+    );
     let ratio = median(&mut ratios);
     println!("\nmedian ratio {ratio:.2}");
     ensure!(
@@ -166,37 +187,68 @@ fn one(
     flags.extend(["--auth-deadline", "2s", "--tls-handshake-deadline", "2s", "--write-deadline-ms", "2000"]);
     flags.extend(QUIT);
     let server = Server::start(folder, &flags, &[])?;
-    let attackers = attack.then(|| {
+    let strangers = attack.then(|| {
         let (address, admin, ca) = (server.address.clone(), server.admin.clone(), files.ca().to_owned());
-        std::thread::spawn(move || -> Result<()> {
-            // Those who are honest are there first.
-            let all = |metrics: &str| {
-                metric(metrics, "tickwire_subscriptions{stream=\"tick\"}").is_ok_and(|n| n >= clients as f64)
-            };
-            while !all(&http_get(&admin, "/metrics")?) {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            let mut children = Vec::new();
-            for attack in Attack::value_variants() {
-                for _ in 0..attack.processes() {
-                    children.push(attacker(*attack, &address, &ca, seconds + 2)?);
-                }
-            }
-            for mut child in children {
-                ensure!(child.wait()?.success(), "an attacker has failed");
-            }
-            Ok(())
-        })
+        std::thread::spawn(move || strangers(&address, &admin, &ca, clients, seconds))
     });
     let arguments = ["--mode", "tick", "--ramp", "500", "--sources", "4", "--ca", files.ca()];
     let report = bench(folder, &server, &arguments, clients, seconds)?;
-    if let Some(attackers) = attackers {
-        attackers.join().map_err(|_| anyhow::anyhow!("the attack has panicked"))??;
-    }
+    let (struck, newcomers) = match strangers {
+        Some(strangers) => strangers.join().map_err(|_| anyhow::anyhow!("the attack has panicked"))??,
+        None => Default::default(),
+    };
     let metrics = http_get(&server.admin, "/metrics")?;
     let memory = peak_memory(server.pid())?;
     server.stop(true)?;
-    Ok(Outcome { p99: report["latency_ms"]["p99"].as_f64().context("a p99")?, memory, metrics })
+    let p99 = report["latency_ms"]["p99"].as_f64().context("a p99")?;
+    Ok(Outcome { p99, memory, metrics, struck, newcomers })
+}
+
+/// All attacks at once, and honest clients that come in meanwhile: how often each was made, and how many came in.
+fn strangers(address: &str, admin: &str, ca: &str, clients: usize, seconds: u64) -> Result<(Vec<u64>, u32)> {
+    // The honest are there first.
+    let all = |metrics: &str| {
+        metric(metrics, "tickwire_subscriptions{stream=\"tick\"}").is_ok_and(|n| n >= clients as f64)
+    };
+    while !all(&http_get(admin, "/metrics")?) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let end = Instant::now() + Duration::from_secs(seconds + 2);
+    let mut attackers = Vec::new();
+    for (number, attack) in Attack::value_variants().iter().enumerate() {
+        for _ in 0..attack.processes() {
+            attackers.push((number, attacker(*attack, address, ca, seconds + 2)?));
+        }
+    }
+    let config = trusting(Path::new(ca))?;
+    let (start, mut newcomers) = (Instant::now(), 0);
+    while Instant::now() < end {
+        come_in(address.parse()?, &config).context("an honest client could not come in")?;
+        newcomers += 1;
+        let due = start + Duration::from_secs(newcomers.into()) / NEWCOMERS;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    let mut struck = vec![0; Attack::value_variants().len()];
+    for (number, mut attacker) in attackers {
+        let (mut said, child) = (String::new(), &mut attacker.0);
+        child.stdout.take().context("its output is ours")?.read_to_string(&mut said)?;
+        ensure!(child.wait()?.success(), "an attacker has failed");
+        struck[number] += said.trim().parse::<u64>()?;
+    }
+    Ok((struck, newcomers))
+}
+
+/// An honest client: AUTH, and its answer.
+fn come_in(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<()> {
+    let socket = TcpStream::connect_timeout(&address, IMPATIENCE)?;
+    socket.set_read_timeout(Some(IMPATIENCE))?;
+    let session = ClientConnection::new(config.clone(), "localhost".try_into()?)?;
+    let mut tls = StreamOwned::new(session, socket);
+    tls.write_all(&Auth { username: "tickwire".into(), password: PASSWORD.into() }.to_frame())?;
+    let mut answer = [0; 12];
+    tls.read_exact(&mut answer)?;
+    ensure!(answer[3] == 3, "AUTH was not answered by a HEARTBEAT");
+    Ok(())
 }
 
 /// The largest resident set that a process ever had, in MiB.
@@ -207,21 +259,32 @@ fn peak_memory(pid: u32) -> Result<f64> {
 }
 
 /// A process of its own, at the lowest priority: what is measured is the server, not a fight for this machine's cores.
-fn attacker(attack: Attack, address: &str, ca: &str, seconds: u64) -> Result<Child> {
+fn attacker(attack: Attack, address: &str, ca: &str, seconds: u64) -> Result<Attacker> {
     let kind = attack.to_possible_value().context("it has a name")?;
     let mut command = Command::new("nice");
     command.args(["-n", "19"]).arg(std::env::current_exe()?);
     command.args(["attack", kind.get_name(), address, ca, &seconds.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    command.spawn().context("cannot run nice")
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(Attacker(command.spawn().context("cannot run nice")?))
 }
 
-/// The body of such a process. It stops by itself.
+/// Ends with whoever started it.
+struct Attacker(Child);
+
+impl Drop for Attacker {
+    fn drop(&mut self) {
+        // Where it has ended already, there is nothing to do.
+        let _ended = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+/// The body of such a process. It stops by itself, and prints how often it struck.
 pub(crate) fn attack(attack: Attack, address: SocketAddr, ca: &Path, seconds: u64) -> Result<()> {
     ensure!(address.ip().is_loopback(), "{address} is not on this machine's loopback interface");
     let config = trusting(ca)?;
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut made = 0;
+    let (mut made, mut struck) = (0, 0_u64);
     let mut held: VecDeque<(Instant, Victim)> = VecDeque::new();
     let start = Instant::now();
     // Several of a kind do not share addresses.
@@ -234,12 +297,14 @@ pub(crate) fn attack(attack: Attack, address: SocketAddr, ca: &Path, seconds: u6
         made += 1;
         // A server that is busy, or has no room for strangers, is one.
         if let Ok(victim) = strike(attack, address, &config, offset + made) {
+            struck += 1;
             held.push_back((Instant::now(), victim));
         }
         while held.front().is_some_and(|(since, _)| since.elapsed() >= attack.hold()) {
             held.pop_front();
         }
     }
+    println!("{struck}");
     Ok(())
 }
 
@@ -271,8 +336,10 @@ fn strike(attack: Attack, address: SocketAddr, config: &Arc<ClientConfig>, numbe
     let socket = connect(attack, address, number)?;
     let session = ClientConnection::new(config.clone(), "localhost".try_into()?)?;
     let mut tls = StreamOwned::new(session, socket);
-    let victim = Auth { username: "victim".into(), password: format!("guess {number}") }.to_frame();
+    let username = if attack == Attack::Users { format!("user {number}") } else { "victim".to_owned() };
+    let guess = Auth { username, password: format!("guess {number}") }.to_frame();
     match attack {
+        Attack::Silence => return Ok(Victim::Plain(tls.sock)),
         Attack::Resets => {
             socket2::SockRef::from(&tls.sock).set_linger(Some(Duration::ZERO))?;
             return Ok(Victim::Plain(tls.sock));
@@ -281,9 +348,10 @@ fn strike(attack: Attack, address: SocketAddr, config: &Arc<ClientConfig>, numbe
             tls.conn.write_tls(&mut tls.sock)?;
             return Ok(Victim::Plain(tls.sock));
         }
-        Attack::HalfFrames => tls.write_all(&victim[..victim.len() / 2])?,
-        Attack::Passwords => {
-            tls.write_all(&victim)?;
+        Attack::HalfFrames => tls.write_all(&guess[..guess.len() / 2])?,
+        Attack::Users => tls.write_all(&guess)?,
+        Attack::Passwords | Attack::OneAddress => {
+            tls.write_all(&guess)?;
             let mut answer = [0; 512];
             while tls.read(&mut answer)? > 0 {}
         }
@@ -301,10 +369,10 @@ fn strike(attack: Attack, address: SocketAddr, config: &Arc<ClientConfig>, numbe
     Ok(Victim::Tls(Box::new(tls)))
 }
 
-/// Connects from an address of its own for each connection: 127.K.0.0/16, K standing for the kind of attack.
+/// Connects, each time from another address, unless that is the point: of 127.K.0.0/16, K standing for the kind of attack.
 fn connect(attack: Attack, address: SocketAddr, number: u64) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    let [.., high, low] = number.to_be_bytes();
+    let [.., high, low] = if attack == Attack::OneAddress { [0; 8] } else { number.to_be_bytes() };
     let source = Ipv4Addr::new(127, 10 + attack as u8, high, low);
     if attack == Attack::Readers {
         socket.set_recv_buffer_size(4096)?;

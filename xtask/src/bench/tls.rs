@@ -16,6 +16,9 @@ use tickwire_tests::trust::trust;
 use super::{QUIT, Size, bench, median, metric, process_cpu};
 use crate::process::{PASSWORD, Server, http_get};
 
+/// The most that an idle connection may take, in bytes.
+const MEMORY_BOUND: f64 = 12.0 * 1024.0;
+
 /// Connects per measurement of CPU.
 const CONNECTS: usize = 3_000;
 
@@ -44,7 +47,8 @@ fn memory(folder: &Path, size: &Size, files: &Folder) -> Result<()> {
     let arguments = ["--mode", "second", "--ramp", "500", "--sources", "8", "--ca", files.ca()];
     let report = bench(folder, &server, &arguments, clients, seconds)?;
     let bytes = report["steady"]["server"]["memory_per_connection_bytes"].as_f64().context("a figure")?;
-    println!("{:>8.0} bytes\n", bytes);
+    println!("{bytes:>8.0} bytes\n");
+    ensure!(bytes <= MEMORY_BOUND, "that is over {MEMORY_BOUND} bytes");
     server.stop(true)
 }
 
