@@ -13,6 +13,12 @@ use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
 use tickwire_client::{Client, Credentials, Mode, Tls};
 
+/// The variable of this name, unless it is set to nothing: a deployment's template often cannot leave one away.
+fn filled(name: &'static str) -> Option<&'static str> {
+    let is_empty = std::env::var_os(name).is_some_and(|value| value.is_empty());
+    (!is_empty).then_some(name)
+}
+
 /// Where the server is, and who asks.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServerArgs {
@@ -28,35 +34,38 @@ pub(crate) struct ServerArgs {
     /// The user to authenticate as.
     #[arg(long, env = "STREAM_USER", value_name = "NAME", default_value = "tickwire")]
     user: String,
-    /// That user's password; better given as STREAM_PASS, as flags can be seen in the process list.
+    /// That user's password; better given as STREAM_PASS, as flags can be seen in the process list. It may be left away with --cert, for a server
+    /// to which the certificate is enough.
     #[arg(long, env = "STREAM_PASS", value_name = "SECRET", hide_env_values = true)]
     password: Option<String>,
     /// Speak TLS; --ca, --cert, --key and --server-name imply it.
-    #[arg(long, env = "TICKWIRE_TLS", value_parser = BoolishValueParser::new(), help_heading = "TLS")]
+    #[arg(long, env = filled("TICKWIRE_TLS"), value_parser = BoolishValueParser::new(), help_heading = "TLS")]
     tls: bool,
     /// Trust the authorities in this file (PEM) instead of the system's.
-    #[arg(long, env = "TICKWIRE_CA", value_name = "FILE", help_heading = "TLS")]
+    #[arg(long, env = filled("TICKWIRE_CA"), value_name = "FILE", help_heading = "TLS")]
     ca: Option<PathBuf>,
     /// The certificate (PEM, with its chain) to show to a server that asks for one.
-    #[arg(long, env = "TICKWIRE_CERT", value_name = "FILE", help_heading = "TLS")]
+    #[arg(long, env = filled("TICKWIRE_CERT"), value_name = "FILE", help_heading = "TLS")]
     cert: Option<PathBuf>,
     /// That certificate's private key (PEM, unencrypted).
-    #[arg(long, env = "TICKWIRE_KEY", value_name = "FILE", help_heading = "TLS")]
+    #[arg(long, env = filled("TICKWIRE_KEY"), value_name = "FILE", help_heading = "TLS")]
     key: Option<PathBuf>,
     /// The name that the server's certificate must be for; without it, the host in --address.
-    #[arg(long, env = "TICKWIRE_SERVER_NAME", value_name = "NAME", help_heading = "TLS")]
+    #[arg(long, env = filled("TICKWIRE_SERVER_NAME"), value_name = "NAME", help_heading = "TLS")]
     server_name: Option<String>,
 }
 
 impl ServerArgs {
     pub(crate) fn client(self) -> Result<Client> {
         let tls = self.tls()?;
-        let password = self.password.context("no password: set STREAM_PASS to the server's")?;
+        let password = match (self.password, &self.cert) {
+            (Some(password), _) => password,
+            // A server to which the certificate is enough does not look at it; any other refuses it.
+            (None, Some(_)) => String::new(),
+            (None, None) => bail!("no password: set STREAM_PASS to the server's"),
+        };
         for address in &self.address {
-            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            port.with_context(|| {
-                format!("{address:?} is not an address; write it like ticks.example.com:21591")
-            })?;
+            check(address)?;
         }
         let client = Client::new(self.address, Credentials::new(self.user, password));
         Ok(match tls {
@@ -89,6 +98,18 @@ impl ServerArgs {
         }
         Ok(Some(builder.build()?))
     }
+}
+
+/// Whether it is `host:port`.
+fn check(address: &str) -> Result<()> {
+    if address.contains("://") {
+        bail!(
+            "{address:?} has a scheme; write it without a scheme, as host:port, and use --tls to speak TLS"
+        );
+    }
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    port.with_context(|| format!("{address:?} is not an address; write it like ticks.example.com:21591"))?;
+    Ok(())
 }
 
 /// What to subscribe to.

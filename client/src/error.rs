@@ -41,7 +41,7 @@ impl ServerError {
         self.code().map_or_else(|| format!("error {}", self.number), |code| code.name().to_owned())
     }
 
-    /// Whether trying the same again can help. A code that this version does not know goes by its hundred.
+    /// Whether trying the same again is in vain. A code that this version does not know goes by its hundred.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self.code() {
@@ -54,8 +54,8 @@ impl ServerError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.code() {
-            Some(ErrorCode::AuthFailed) => "check the username and STREAM_PASS",
-            Some(ErrorCode::RateLimited) => "check the password, and wait before the next attempt",
+            Some(ErrorCode::AuthFailed) => "check --user, and the password in STREAM_PASS",
+            Some(ErrorCode::RateLimited) => "wait before the next attempt; if it goes on, check the password",
             Some(ErrorCode::AuthTimeout) => "the server did not get an AUTH in time; check the network",
             Some(ErrorCode::BadMode) => "use second, minute or tick",
             Some(ErrorCode::UnknownSymbol) => "check the spelling; without --symbols all are sent",
@@ -71,7 +71,7 @@ impl ServerError {
             Some(ErrorCode::Draining) => "the server leaves; another takes over",
             Some(ErrorCode::Overloaded) => "try again later, or subscribe to all symbols",
             Some(ErrorCode::ConnectionLimit) => {
-                "try again later, or raise MAX_CONNECTIONS or the number of servers"
+                "try again later, close connections from this address, or have MAX_CONNECTIONS or the number of servers raised"
             }
             Some(ErrorCode::Internal) => "the server's fault; its logs say more",
             _ => "client and server do not agree on the protocol; compare their versions",
@@ -145,7 +145,8 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Whether trying the same again can help.
+    /// Whether trying the same again is in vain. Where it [is of TLS](Self::is_of_tls), that holds for a first connection only: a
+    /// [`Subscription`](crate::Subscription) that has been connected before, or has other addresses to try, goes on.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
@@ -162,6 +163,13 @@ impl LinkError {
         }
     }
 
+    /// Whether client and server do not agree on TLS, or on a certificate or its name. It may pass: a fleet renews its certificates, and
+    /// servers differ while it does.
+    #[must_use]
+    pub fn is_of_tls(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::ServerName { .. } | Self::TlsExpected)
+    }
+
     /// How long the server asks to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -172,7 +180,8 @@ impl LinkError {
 /// What a subscription tells its caller besides batches and the state of its connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The subscription has ended: trying again would not help.
+    /// The subscription has ended: trying again would not help. Trouble with TLS and certificates ends only one that has never been connected, and
+    /// has tried all of its addresses.
     #[error(transparent)]
     Ended(LinkError),
     /// Ticks have been missed: they cannot be had any more. The subscription goes on with what comes next.

@@ -1,4 +1,7 @@
 //! A subscription that outlives its connections: it resumes where it was, and tells what it could not.
+//!
+//! What is tried in vain ends it, but for one thing: where TLS fails with a server, it may be because certificates are renewed, and not everywhere
+//! at once. A subscription that has been connected before, or has not yet tried all of its addresses, tries again as after a lost connection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -57,7 +60,15 @@ impl Subscription {
         let (sender, events) = mpsc::channel(EVENTS);
         let continuity = Continuity::after(request.resume);
         let backoff = Backoff::new(client.timing.min_backoff, client.timing.max_backoff);
-        let follower = Follower { client, request, continuity, backoff, events: sender, next_address: 0 };
+        let follower = Follower {
+            client,
+            request,
+            continuity,
+            backoff,
+            events: sender,
+            next_address: 0,
+            connected: false,
+        };
         Self { events, task: tokio::spawn(follower.run()) }
     }
 
@@ -118,8 +129,10 @@ struct Follower {
     continuity: Continuity,
     backoff: Backoff,
     events: mpsc::Sender<Result<Event, Error>>,
-    /// Which of the addresses is tried next.
+    /// Which of the addresses is tried next; it counts on, so that it also tells whether all have been tried.
     next_address: usize,
+    /// Whether a server has taken the stream up before.
+    connected: bool,
 }
 
 /// Why reading from a link ended.
@@ -151,7 +164,7 @@ impl Follower {
                 left = self.take_up(*link, opening).await?;
             }
             if let Left::Failed(error) = left {
-                if error.is_final() {
+                if self.is_final(&error) {
                     return self.tell(Err(Error::Ended(error))).await;
                 }
                 let retry_in = error.retry_after().unwrap_or_else(|| self.backoff.wait());
@@ -159,6 +172,13 @@ impl Follower {
                 tokio::time::sleep(retry_in).await;
             }
         }
+    }
+
+    /// Whether a failure ends the subscription. Whether certificates fit together may change, and differ between servers: that they do not is final
+    /// only where no server has shown that they can.
+    fn is_final(&self, error: &LinkError) -> bool {
+        let all_tried = self.next_address >= self.client.addresses.len();
+        error.is_final() && (!error.is_of_tls() || (!self.connected && all_tried))
     }
 
     /// Connects to the next address in turn, and subscribes after the position that has been reached.
@@ -189,6 +209,7 @@ impl Follower {
             return Ok(Left::Broken);
         }
         self.backoff.reset();
+        self.connected = true;
         let address = link.address().to_owned();
         self.tell(Ok(Event::Connected { address, first })).await?;
         self.read(link, draining).await
@@ -336,5 +357,45 @@ async fn wait_for(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Credentials;
+    use tickwire_proto::message::Mode;
+
+    fn follower(addresses: &[&str]) -> Follower {
+        let client = Client::new(addresses.iter().copied(), Credentials::new("tester", "secret"));
+        let backoff = Backoff::new(client.timing.min_backoff, client.timing.max_backoff);
+        Follower {
+            client,
+            request: Request::new(Mode::Tick),
+            continuity: Continuity::after(None),
+            backoff,
+            events: mpsc::channel(EVENTS).0,
+            next_address: 0,
+            connected: false,
+        }
+    }
+
+    #[test]
+    fn trouble_with_certificates_ends_only_a_subscription_that_was_never_connected_and_has_tried_all() {
+        let bad_certificate = || LinkError::ServerName { host: "not a name".into() };
+        let refused = || LinkError::Unexpected("nonsense".into());
+        for (addresses, tried, connected, ends) in [
+            (&["a:1"][..], 1, false, true),
+            (&["a:1"], 2, true, false),
+            (&["a:1", "b:1"], 1, false, false),
+            (&["a:1", "b:1"], 2, false, true),
+            (&["a:1", "b:1"], 3, true, false),
+        ] {
+            let follower = Follower { next_address: tried, connected, ..follower(addresses) };
+            assert_eq!(follower.is_final(&bad_certificate()), ends, "{addresses:?} {tried} {connected}");
+            assert_eq!(follower.is_final(&LinkError::TlsExpected), ends);
+            assert!(follower.is_final(&refused()), "nobody else would understand it either");
+            assert!(!follower.is_final(&LinkError::Closed));
+        }
     }
 }

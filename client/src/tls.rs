@@ -1,17 +1,15 @@
 //! TLS 1.3 to servers, and nothing older: whom to trust, who we are, and which name a server's certificate must be for.
 
 mod failure;
+mod files;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tickwire_proto::codec::CodecError;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -20,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 pub use failure::TlsFailure;
 
 use crate::error::LinkError;
+use files::{Files, Seen};
 
 /// What client and server agree to speak, in TLS's own negotiation (ALPN). A server that speaks TLS but names no protocol is spoken to
 /// nevertheless: it may be a proxy that ends TLS in front of one.
@@ -27,6 +26,10 @@ pub const ALPN: &[u8] = b"tickwire/1";
 
 /// How to speak TLS. Cloning one is cheap; clones share the tickets by which a server knows a client again, so that a reconnect costs no
 /// certificates and no signatures.
+///
+/// Certificates are renewed under way: before each connection the files are looked at, and read again where they have changed since. Where
+/// they cannot be used, as while they are being written, what was read before stays in use, and the next connection looks again. Tickets
+/// are kept until other files have been read.
 ///
 /// ```no_run
 /// use tickwire_client::{Client, Credentials, Tls};
@@ -39,17 +42,31 @@ pub const ALPN: &[u8] = b"tickwire/1";
 /// ```
 #[derive(Clone)]
 pub struct Tls {
-    config: Arc<ClientConfig>,
+    files: Arc<Files>,
+    current: Arc<Mutex<Current>>,
     /// `None`: the host of the address.
     server_name: Option<ServerName<'static>>,
-    has_certificate: bool,
+}
+
+/// What the files held when they were read last.
+struct Current {
+    config: Arc<ClientConfig>,
+    seen: Seen,
+}
+
+impl Current {
+    fn read(files: &Files) -> Result<Self, TlsError> {
+        // Looked at first: what changes between the two is then read once more, instead of never.
+        let seen = files.look();
+        Ok(Self { config: Arc::new(files.read()?), seen })
+    }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
+            .field("files", &self.files)
             .field("server_name", &self.server_name)
-            .field("has_certificate", &self.has_certificate)
             .finish_non_exhaustive()
     }
 }
@@ -85,9 +102,19 @@ pub enum TlsError {
         /// The file.
         file: PathBuf,
     },
-    /// A file has none that can be read without a password.
+    /// A file has none.
     #[error("the client key {} holds no private key; it must be PEM, with BEGIN PRIVATE KEY, unencrypted", file.display())]
     NoPrivateKey {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A key wants a password.
+    #[error(
+        "the client key {} is encrypted; decrypt it with `openssl pkey -in {} -out decrypted.key`",
+        file.display(),
+        file.display()
+    )]
+    EncryptedKey {
         /// The file.
         file: PathBuf,
     },
@@ -142,28 +169,24 @@ pub enum TlsError {
 /// Gathers what [`Tls`] is made of.
 #[derive(Clone, Debug, Default)]
 pub struct TlsBuilder {
-    ca_file: Option<PathBuf>,
-    client_certificate: Option<(PathBuf, PathBuf)>,
+    files: Files,
     server_name: Option<String>,
 }
-
-/// What a file should be, as errors say it.
-const CA_FILE: &str = "CA file";
-const CLIENT_CERTIFICATE: &str = "client certificate";
-const CLIENT_KEY: &str = "client key";
 
 impl TlsBuilder {
     /// Trusts these authorities (PEM, any number of certificates) and no others; without it, those of the system.
     #[must_use]
-    pub fn ca_file(self, file: impl Into<PathBuf>) -> Self {
-        Self { ca_file: Some(file.into()), ..self }
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.files.ca_file = Some(file.into());
+        self
     }
 
     /// Shows this certificate (PEM, with the chain behind it if there is one) to servers that ask for one. The key is PEM, unencrypted: PKCS #8,
     /// PKCS #1 or SEC 1.
     #[must_use]
-    pub fn client_certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self { client_certificate: Some((certificate.into(), key.into())), ..self }
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.files.client_certificate = Some((certificate.into(), key.into()));
+        self
     }
 
     /// Has the server's certificate be for this host name or IP address; without it, for the host in the address that is connected to.
@@ -172,35 +195,18 @@ impl TlsBuilder {
         Self { server_name: Some(name.into()), ..self }
     }
 
-    /// Reads the files, now and never again.
+    /// Reads the files. They must be good now; when they have changed later, [`Tls`] reads them again.
     ///
     /// # Errors
     ///
     /// [`TlsError`], which names the file.
     pub fn build(self) -> Result<Tls, TlsError> {
-        let Self { ca_file, client_certificate, server_name } = self;
+        let Self { files, server_name } = self;
         let server_name = server_name
             .map(|name| ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName { name }))
             .transpose()?;
-        let roots = match ca_file {
-            Some(file) => roots_of(&file)?,
-            None => system_roots()?,
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let certified = client_certificate
-            .map(|(certificate, key)| certified(&certificate, &key, &provider))
-            .transpose()?;
-        let has_certificate = certified.is_some();
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|source| TlsError::Provider { source })?
-            .with_root_certificates(roots);
-        let mut config = match certified {
-            Some(certified) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))),
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Tls { config: Arc::new(config), server_name, has_certificate })
+        let current = Current::read(&files)?;
+        Ok(Tls { files: Arc::new(files), current: Arc::new(Mutex::new(current)), server_name })
     }
 }
 
@@ -221,6 +227,19 @@ impl Tls {
         Ok(name.to_owned())
     }
 
+    /// What a connection is to be made with: what the files hold, as far as it can be used.
+    fn config(&self) -> Arc<ClientConfig> {
+        // Nothing is awaited beneath the lock: a look costs microseconds, and reading, which is rare, milliseconds at most.
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be used may be half of a change; what was seen before is kept, so that the next connection reads again.
+        if self.files.look() != current.seen
+            && let Ok(fresh) = Current::read(&self.files)
+        {
+            *current = fresh;
+        }
+        current.config.clone()
+    }
+
     /// Has the two agree. It may be dropped at any time, and with it the connection.
     pub(crate) async fn handshake(
         &self,
@@ -228,7 +247,7 @@ impl Tls {
         name: ServerName<'static>,
         socket: TcpStream,
     ) -> Result<TlsStream<TcpStream>, LinkError> {
-        let connector = TlsConnector::from(self.config.clone());
+        let connector = TlsConnector::from(self.config());
         connector.connect(name, socket).await.map_err(|error| self.failed(address, error))
     }
 
@@ -242,7 +261,7 @@ impl Tls {
             Ok(source) => {
                 let name = self.name(address);
                 let name = name.map_or_else(|_| address.to_owned(), |name| name.to_str().into_owned());
-                let failure = TlsFailure::new(&source, &name, self.has_certificate);
+                let failure = TlsFailure::new(&source, &name, &self.files);
                 LinkError::Tls { address: address.to_owned(), failure, source: Box::new(source) }
             }
             Err(error) => CodecError::Io(error).into(),
@@ -257,84 +276,6 @@ fn host(address: &str) -> &str {
         // A zone ("%eth0") means something on this machine alone.
         Some(host) => host.split_once('%').map_or(host, |(host, _)| host),
         None => host,
-    }
-}
-
-fn read(what: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(file).map_err(|source| TlsError::Read { what, file: file.into(), source })
-}
-
-/// What keeps a file from being PEM. rustls would print its bytes as numbers.
-fn problem(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "it has a BEGIN without its END; it may have been cut",
-        pem::Error::IllegalSectionStart { .. } => {
-            "a line that starts with BEGIN does not end with five dashes"
-        }
-        pem::Error::Base64Decode(_) => "what is between BEGIN and END is not base64",
-        _ => "it cannot be parsed",
-    }
-}
-
-/// At least one.
-fn certificates(what: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(what, file)?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::Pem { what, file: file.into(), problem: problem(&error) })?;
-    if certificates.is_empty() {
-        return Err(TlsError::NoCertificate { what, file: file.into() });
-    }
-    Ok(certificates)
-}
-
-fn roots_of(file: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(CA_FILE, file)? {
-        roots.add(certificate).map_err(|source| TlsError::Certificate {
-            what: CA_FILE,
-            file: file.into(),
-            source,
-        })?;
-    }
-    Ok(roots)
-}
-
-fn system_roots() -> Result<RootCertStore, TlsError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // Among a system's hundred there may be one that is older than the rules; the others are as good as before.
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let problems: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-        let problems =
-            if problems.is_empty() { String::new() } else { format!(" ({})", problems.join("; ")) };
-        return Err(TlsError::NoSystemRoots { problems });
-    }
-    Ok(roots)
-}
-
-fn certified(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let chain = certificates(CLIENT_CERTIFICATE, certificate)?;
-    let pem = read(CLIENT_KEY, key)?;
-    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoPrivateKey { file: key.into() },
-        error => TlsError::Pem { what: CLIENT_KEY, file: key.into(), problem: problem(&error) },
-    })?;
-    let private = provider
-        .key_provider
-        .load_private_key(private)
-        .map_err(|source| TlsError::PrivateKey { file: key.into(), source })?;
-    let certified = CertifiedKey::new(chain, private);
-    match certified.keys_match() {
-        // There are keys that do not tell; then the handshake does.
-        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(TlsError::Pair { certificate: certificate.into(), key: key.into() })
-        }
-        Err(source) => {
-            Err(TlsError::Certificate { what: CLIENT_CERTIFICATE, file: certificate.into(), source })
-        }
     }
 }
 

@@ -4,7 +4,11 @@
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use tickwire_client::client::Timing;
+use tickwire_client::{Event, LinkError, Mode, Request, Subscription, Tls, TlsFailure};
+use tickwire_tests::pki::{Authority, Folder, Names};
 use tickwire_tests::{PASSWORD, TestServer, USER};
 
 fn tickwire(server: &TestServer, arguments: &[&str]) -> Output {
@@ -61,7 +65,7 @@ fn what_the_server_refuses_is_said_with_what_to_do() {
         (&["--symbols", "GOLD"][..], "UNKNOWN_SYMBOL: the feed has no symbol \"GOLD\" (check the spelling"),
         (
             &["--password", "wrong"],
-            "AUTH_FAILED: username or password is wrong (check the username and STREAM_PASS)",
+            "AUTH_FAILED: username or password is wrong (check --user, and the password in STREAM_PASS)",
         ),
     ] {
         let output = tickwire(&server, &[&["subscribe"], arguments].concat());
@@ -156,6 +160,150 @@ fn a_ca_file_that_is_not_there_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let expected = "tickwire: the CA file /nowhere/ca.crt cannot be read: No such file or directory";
     assert!(said(&output).starts_with(expected), "{}", said(&output));
+}
+
+#[test]
+fn over_tls_ticks_come_where_certificates_fit_and_words_where_they_do_not() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let folder = Folder::new(&ours.server(&["localhost", "127.0.0.1"]), &ours);
+    let member = Folder::new(&ours.client(Names::common(USER)), &ours);
+    let stranger = Folder::new(&theirs.client(Names::common(USER)), &theirs);
+    let client_ca = ["--tls-client-ca-file", folder.ca()];
+    let plain = TestServer::start(&[]);
+    let tls = TestServer::start(&folder.server_flags());
+    let mutual = TestServer::start(&[&folder.server_flags()[..], &client_ca].concat());
+    let known = ["--ca", folder.ca(), "--cert", member.certificate(), "--key", member.key()];
+    let unknown = ["--ca", folder.ca(), "--cert", stranger.certificate(), "--key", stranger.key()];
+    let untrusted = format!(
+        "is from none of the authorities in {}; give its authority's certificate with --ca",
+        stranger.ca()
+    );
+    let refused = format!("the server refused our client certificate {}; check", stranger.certificate());
+    for (server, arguments, expected) in [
+        (&tls, &["--ca", folder.ca()][..], None),
+        (&tls, &["--ca", folder.ca(), "--server-name", "localhost"], None),
+        (&tls, &known, None),
+        (&mutual, &known, None),
+        (&tls, &["--ca", stranger.ca()], Some(&*untrusted)),
+        (
+            &tls,
+            &["--tls", "--ca", folder.ca(), "--server-name", "ticks.example.com"],
+            Some("is not for ticks.example.com; give a name"),
+        ),
+        (
+            &mutual,
+            &["--ca", folder.ca()],
+            Some("the server wants a client certificate; give --cert and --key"),
+        ),
+        (&mutual, &unknown, Some(&refused)),
+        (&tls, &[], Some("the server speaks TLS: use --tls")),
+        (&plain, &["--tls", "--ca", folder.ca()], Some("the server does not speak TLS; leave --tls away")),
+    ] {
+        let output = tickwire(server, &[&["subscribe", "--count", "1"], arguments].concat());
+        let said = said(&output);
+        match expected {
+            None => assert!(
+                output.status.success() && said.contains("1 ticks in 1 batches"),
+                "{arguments:?}: {said}"
+            ),
+            Some(words) => {
+                assert!(output.status.code() == Some(1) && said.contains(words), "{arguments:?}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_has_a_certificate_that_is_enough_needs_no_password() {
+    let authority = Authority::new("Tickwire test");
+    let folder = Folder::new(&authority.server(&["127.0.0.1"]), &authority);
+    let member = Folder::new(&authority.client(Names::common(USER)), &authority);
+    let flags = ["--tls-client-ca-file", folder.ca(), "--tls-client-identity", "sufficient"];
+    let server = TestServer::start(&[&folder.server_flags()[..], &flags].concat());
+    let subscribe = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+        command.args(["subscribe", "--count", "1", "--address", &server.addr.to_string(), "--user", USER]);
+        command.args(["--ca", folder.ca()]).args(arguments).env_remove("STREAM_PASS");
+        command.output().expect("the program runs")
+    };
+    let output = subscribe(&["--cert", member.certificate(), "--key", member.key()]);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = subscribe(&[]);
+    assert!(
+        !output.status.success() && said(&output).contains("no password: set STREAM_PASS"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn variables_that_are_set_to_nothing_are_not_set() {
+    let server = TestServer::start(&[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+    command.args(["subscribe", "--count", "1", "--address", &server.addr.to_string()]);
+    command.env("STREAM_USER", USER).env("STREAM_PASS", PASSWORD);
+    for name in ["TLS", "CA", "CERT", "KEY", "SERVER_NAME"] {
+        command.env(format!("TICKWIRE_{name}"), "");
+    }
+    let output = command.output().expect("the program runs");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn an_address_with_a_scheme_is_refused_with_the_way_to_write_it() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+    command.args(["subscribe", "--password", "x", "--address", "tls://ticks.example.com:21591"]);
+    let output = command.output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "has a scheme; write it without a scheme, as host:port, and use --tls to speak TLS";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+}
+
+/// Waits until the subscription is connected.
+async fn connected(subscription: &mut Subscription) {
+    loop {
+        match subscription.next().await {
+            Ok(Event::Connected { .. }) => return,
+            // A server that is replaced numbers anew, so that ticks may be lost.
+            Err(error) => assert!(!error.is_final(), "{error}"),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Waits until TLS has failed. Answers why.
+async fn refused(subscription: &mut Subscription) -> LinkError {
+    loop {
+        match subscription.next().await {
+            Ok(Event::Disconnected { error: error @ LinkError::Tls { .. }, .. }) => return error,
+            Err(error) => assert!(!error.is_final(), "{error}"),
+            Ok(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_outlives_a_certificate_of_its_servers_that_is_bad_for_a_while() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let good = Folder::new(&ours.server(&["127.0.0.1"]), &ours);
+    let bad = Folder::new(&theirs.server(&["127.0.0.1"]), &theirs);
+    let server = TestServer::start(&good.server_flags());
+    let at = server.addr.to_string();
+    let tls = Tls::builder().ca_file(good.ca()).build().expect("the files are good");
+    let quick = Duration::from_millis(50);
+    let timing = Timing { min_backoff: quick, max_backoff: quick, ..Timing::default() };
+    let client = server.client().tls(tls).timing(timing);
+    let mut subscription = client.subscribe(Request::new(Mode::Tick));
+    connected(&mut subscription).await;
+    // Tickets of one server mean nothing to another: the certificate is looked at again.
+    drop(server);
+    let server = TestServer::start_on(&at, &bad.server_flags());
+    let error = refused(&mut subscription).await;
+    assert!(matches!(&error, LinkError::Tls { failure: TlsFailure::Untrusted { .. }, .. }), "{error}");
+    assert!(error.is_final(), "as a first connection's it would be");
+    drop(server);
+    let _server = TestServer::start_on(&at, &good.server_flags());
+    connected(&mut subscription).await;
 }
 
 fn hash_password(arguments: &[&str], input: &str) -> Output {

@@ -1,15 +1,21 @@
 //! Why TLS failed, said so that a person knows what to do.
 
+use std::fmt;
+use std::path::{Path, PathBuf};
+
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerMisbehaved};
+
+use super::files::Files;
 
 /// Why TLS was not agreed upon, or did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsFailure {
     /// The server's certificate is from nobody that is trusted.
-    #[error(
-        "the server's certificate is from no authority that is trusted here; give its authority's with --ca"
-    )]
-    Untrusted,
+    #[error("the server's certificate is from {}", Trusted(ca_file.as_deref()))]
+    Untrusted {
+        /// Whom is trusted; `None`: the system's authorities.
+        ca_file: Option<PathBuf>,
+    },
     /// The server's certificate was good once.
     #[error(
         "the server's certificate has expired; it must be renewed at the server, if this machine's clock is right"
@@ -36,9 +42,13 @@ pub enum TlsFailure {
     CertificateRequired,
     /// The server does not like our certificate.
     #[error(
-        "the server refused our client certificate; check that --cert is valid, and from an authority that the server trusts"
+        "the server refused our client certificate {}; check that it is valid, and from an authority that the server trusts",
+        certificate.display()
     )]
-    CertificateRefused,
+    CertificateRefused {
+        /// Its file.
+        certificate: PathBuf,
+    },
     /// The two have no version, or no ciphers, in common.
     #[error(
         "the server does not offer TLS 1.3, the only version that is spoken here, or no cipher of it that is known here"
@@ -58,13 +68,27 @@ pub enum TlsFailure {
     Broken,
 }
 
+/// Who would have been trusted, and what to do about it.
+struct Trusted<'a>(Option<&'a Path>);
+
+impl fmt::Display for Trusted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(file) => {
+                let file = file.display();
+                write!(f, "none of the authorities in {file}; give its authority's certificate with --ca")
+            }
+            None => f.write_str("no authority that is trusted here; give its authority's with --ca"),
+        }
+    }
+}
+
 impl TlsFailure {
-    /// What the error means, where a certificate for the name `asked` was asked for, and one of our own was given if it
-    /// `has_certificate`.
-    pub(super) fn new(error: &Error, asked: &str, has_certificate: bool) -> Self {
+    /// What the error means, where a certificate for the name `asked` was asked for, and `files` were read.
+    pub(super) fn new(error: &Error, asked: &str, files: &Files) -> Self {
         match error {
-            Error::InvalidCertificate(error) => Self::of_certificate(error, asked),
-            Error::AlertReceived(alert) => Self::of_alert(*alert, asked, has_certificate),
+            Error::InvalidCertificate(error) => Self::of_certificate(error, asked, files.ca_file.as_deref()),
+            Error::AlertReceived(alert) => Self::of_alert(*alert, asked, files),
             Error::PeerIncompatible(_) => Self::NoCommonVersion,
             Error::NoApplicationProtocol
             | Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => {
@@ -76,7 +100,7 @@ impl TlsFailure {
         }
     }
 
-    fn of_certificate(error: &CertificateError, asked: &str) -> Self {
+    fn of_certificate(error: &CertificateError, asked: &str, ca_file: Option<&Path>) -> Self {
         match error {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
@@ -84,12 +108,14 @@ impl TlsFailure {
                 Self::WrongName { asked: asked.to_owned() }
             }
             // A bad signature: the authority has the name of one that is trusted, but another key.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Untrusted,
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Self::Untrusted { ca_file: ca_file.map(Path::to_owned) }
+            }
             _ => Self::Unfit,
         }
     }
 
-    fn of_alert(alert: AlertDescription, asked: &str, has_certificate: bool) -> Self {
+    fn of_alert(alert: AlertDescription, asked: &str, files: &Files) -> Self {
         match alert {
             // Servers differ in what they say where there is no certificate at all.
             AlertDescription::CertificateRequired
@@ -100,13 +126,10 @@ impl TlsFailure {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied => {
-                if has_certificate {
-                    Self::CertificateRefused
-                } else {
-                    Self::CertificateRequired
-                }
-            }
+            | AlertDescription::AccessDenied => match &files.client_certificate {
+                Some((certificate, _)) => Self::CertificateRefused { certificate: certificate.clone() },
+                None => Self::CertificateRequired,
+            },
             AlertDescription::UnrecognisedName => Self::WrongName { asked: asked.to_owned() },
             AlertDescription::ProtocolVersion
             | AlertDescription::HandshakeFailure
@@ -116,17 +139,17 @@ impl TlsFailure {
         }
     }
 
-    /// Whether trying the same again is in vain. It is not where the server may have got another certificate by then, or where chance may have
-    /// been at work.
+    /// Whether trying the same again is in vain, in the sense of [`LinkError::is_final`](crate::LinkError::is_final). It is not where the server
+    /// may have got another certificate by then, or where chance may have been at work.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
             Self::Expired | Self::NotYetValid | Self::BrokenOff | Self::Broken => false,
-            Self::Untrusted
+            Self::Untrusted { .. }
             | Self::WrongName { .. }
             | Self::Unfit
             | Self::CertificateRequired
-            | Self::CertificateRefused
+            | Self::CertificateRefused { .. }
             | Self::NoCommonVersion
             | Self::NoCommonProtocol
             | Self::NotTls => true,

@@ -1,5 +1,8 @@
+use std::path::Path;
+
 use super::*;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
+use tickwire_tests::pki::{Authority, Folder};
 
 const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ca.crt");
 
@@ -67,6 +70,10 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
         "locked",
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
     );
+    let old_locked = File::new(
+        "old-locked",
+        "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n",
+    );
     let ca = |file: &Path| Tls::builder().ca_file(file);
     let pair = |cert: &Path, key: &Path| ca(CA.as_ref()).client_certificate(cert, key);
     let (good, nowhere) = (Path::new(CA), Path::new("/nowhere/ca.crt"));
@@ -81,7 +88,8 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
         (pair(&no_der.0, &key.0), &no_der.0, "cannot be used"),
         (pair(good, nowhere), nowhere, "client key"),
         (pair(good, good), good, "no private key"),
-        (pair(good, &locked.0), &locked.0, "unencrypted"),
+        (pair(good, &locked.0), &locked.0, "is encrypted; decrypt it with `openssl pkey -in "),
+        (pair(good, &old_locked.0), &old_locked.0, "is encrypted; decrypt it with `openssl pkey -in "),
         (pair(good, &bad_key.0), &bad_key.0, "ECDSA"),
         (pair(good, &key.0), &key.0, "do not belong together"),
         (pair(good, &key.0), good, "do not belong together"),
@@ -93,7 +101,49 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
 
 #[test]
 fn no_secret_is_in_the_debug_output() {
-    assert_eq!(format!("{:?}", tls()), "Tls { server_name: None, has_certificate: false, .. }");
+    let tls = Tls { files: files(Some("ca.crt"), Some("tls.crt")), ..tls() };
+    let expected = r#"Tls { files: Files { ca_file: Some("ca.crt"), client_certificate: Some(("tls.crt", "tls.key")) }, server_name: None, .. }"#;
+    assert_eq!(format!("{tls:?}"), expected);
+}
+
+fn files(ca_file: Option<&str>, certificate: Option<&str>) -> Arc<Files> {
+    let client_certificate = certificate.map(|certificate| (certificate.into(), "tls.key".into()));
+    Arc::new(Files { ca_file: ca_file.map(Into::into), client_certificate })
+}
+
+#[test]
+fn files_that_have_changed_are_read_again_for_all_clones_and_others_are_not() {
+    let authority = Authority::new("Tickwire test");
+    let folder = Folder::new(&authority.client(&["ann"]), &authority);
+    let (certificate, key) = (folder.certificate(), folder.key());
+    let tls = Tls::builder().ca_file(folder.ca()).client_certificate(certificate, key).build().unwrap();
+    let other = tls.clone();
+    let first = tls.config();
+    assert!(Arc::ptr_eq(&first, &tls.config()), "nothing has changed, and tickets are kept");
+    folder.swap(&authority.client(&["ann"]), &authority);
+    let second = tls.config();
+    assert!(!Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(&second, &other.config()), "clones share what has been read");
+}
+
+#[test]
+fn files_that_cannot_be_used_leave_what_was_read_before_and_are_read_once_they_can() {
+    let authority = Authority::new("Tickwire test");
+    let (old, new) = (authority.client(&["ann"]), authority.client(&["ann"]));
+    let folder = Folder::new(&old, &authority);
+    let (certificate, key) = (folder.certificate(), folder.key());
+    let tls = Tls::builder().ca_file(folder.ca()).client_certificate(certificate, key).build().unwrap();
+    let first = tls.config();
+    let write = |text: &str| std::fs::write(certificate, text).unwrap();
+    write(&new.certificate);
+    assert!(Arc::ptr_eq(&first, &tls.config()), "the key is still the old one's");
+    write("cut");
+    assert!(Arc::ptr_eq(&first, &tls.config()));
+    std::fs::remove_file(certificate).unwrap();
+    assert!(Arc::ptr_eq(&first, &tls.config()));
+    write(&new.certificate);
+    std::fs::write(key, &new.key).unwrap();
+    assert!(!Arc::ptr_eq(&first, &tls.config()));
 }
 
 #[test]
@@ -103,11 +153,23 @@ fn a_failure_says_what_to_do_and_whether_trying_again_can_help() {
         let error = tls.failed("ticks.example.com:21591", error);
         (error.to_string(), error.is_final())
     };
-    let (anonymous, known) = (tls(), Tls { has_certificate: true, ..tls() });
+    let anonymous = Tls { files: files(None, None), ..tls() };
+    let known = Tls { files: files(Some("other.crt"), Some("ann.crt")), ..tls() };
     let certificate = |error: CertificateError| rustls::Error::InvalidCertificate(error);
     let alert = rustls::Error::AlertReceived;
     for (tls, error, advice, is_final) in [
-        (&anonymous, certificate(CertificateError::UnknownIssuer), "--ca", true),
+        (
+            &anonymous,
+            certificate(CertificateError::UnknownIssuer),
+            "no authority that is trusted here; ",
+            true,
+        ),
+        (
+            &known,
+            certificate(CertificateError::UnknownIssuer),
+            "of the authorities in other.crt; give its",
+            true,
+        ),
         (&anonymous, certificate(CertificateError::BadSignature), "--ca", true),
         (&anonymous, certificate(CertificateError::Expired), "has expired", false),
         (&anonymous, certificate(CertificateError::NotValidYet), "clock", false),
@@ -115,7 +177,7 @@ fn a_failure_says_what_to_do_and_whether_trying_again_can_help() {
         (&anonymous, certificate(CertificateError::InvalidPurpose), "server authentication", true),
         (&anonymous, alert(AlertDescription::CertificateRequired), "--cert and --key", true),
         (&anonymous, alert(AlertDescription::BadCertificate), "--cert and --key", true),
-        (&known, alert(AlertDescription::UnknownCA), "refused our client certificate", true),
+        (&known, alert(AlertDescription::UnknownCA), "refused our client certificate ann.crt; check", true),
         (&known, alert(AlertDescription::CertificateExpired), "refused our client certificate", true),
         (&anonymous, alert(AlertDescription::NoApplicationProtocol), "not Tickwire", true),
         (&anonymous, alert(AlertDescription::ProtocolVersion), "TLS 1.3", true),
