@@ -11,6 +11,9 @@ use proxy_header::{Error, ParseConfig, ProxyHeader};
 /// balancers use for some hundred bytes.
 pub const MAX_HEADER: usize = 2048;
 
+/// The longest header of version 1, in bytes. Source: section 2.1.
+const MAX_V1: usize = 107;
+
 /// What the bytes at hand amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
@@ -45,7 +48,8 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, NoHeader> {
     }
     let config = ParseConfig { include_tlvs: false, ..ParseConfig::default() };
     match ProxyHeader::parse(bytes, config) {
-        Ok((_, len)) if len > MAX_HEADER => Err(NoHeader),
+        // The parser looks at a length only where a header has come in part; whole or not must make no difference.
+        Ok((_, len)) if len > if bytes.starts_with(b"P") { MAX_V1 } else { MAX_HEADER } => Err(NoHeader),
         Ok((header, len)) => {
             Ok(Parsed::Header { client: header.proxied_address().map(|address| address.source), len })
         }
@@ -116,5 +120,15 @@ mod tests {
         assert_eq!(parse(&v2(1, 0x11, &ADDRESSES, 4_000)), Err(NoHeader), "too long");
         assert_eq!(parse(&v2(1, 0x11, &ADDRESSES, 4_000)[..MAX_HEADER]), Err(NoHeader), "too long, in part");
         assert_eq!(parse(&[b"PROXY TCP4 ".to_vec(), vec![b'1'; 200]].concat()), Err(NoHeader));
+    }
+
+    /// Found by fuzzing: 108 bytes were a header when they came at once, and none when they came in two segments.
+    #[test]
+    fn a_header_of_version_1_that_is_too_long_is_none_whether_it_comes_whole_or_not() {
+        let header =
+            |len: usize| [b"PROXY UNKNOWN".to_vec(), vec![b' '; len - 15], b"\r\n".to_vec()].concat();
+        assert_eq!(parse(&header(107)), Ok(Parsed::Header { client: None, len: 107 }));
+        assert_eq!(parse(&header(108)), Err(NoHeader));
+        assert_eq!(parse(&header(108)[..107]), Err(NoHeader));
     }
 }

@@ -115,6 +115,28 @@ fn a_second_subscribe_replaces_the_first() {
 }
 
 #[test]
+fn of_many_subscribes_in_one_segment_each_has_a_turn_of_its_own() {
+    // What is replaced within a turn is never told: so many openings are as many turns, between which the others had theirs.
+    let server = TestServer::start(&["--feed-rate", "10", "--shards", "1"]);
+    let mut witness = Witness::start(&server);
+    let (mut raw, first) = Raw::subscribed(server.addr, Mode::Tick);
+    // Each from another place, and none so far back that the answers do not fit into the socket.
+    let positions: Vec<_> = (0..200).map(|n| first - 1 - n % 10).collect();
+    let asked = positions.iter().map(|position| Resume { epoch: 0, after_sequence: *position });
+    raw.send(&asked.flat_map(|resume| subscribe(Mode::Tick, Some(resume))).collect::<Vec<_>>());
+    for position in positions {
+        let opening = loop {
+            let batch = raw.batch();
+            if batch.last_sequence + 1 == batch.first_sequence {
+                break batch;
+            }
+        };
+        assert_eq!(opening.last_sequence, position);
+    }
+    witness.assert_undisturbed();
+}
+
+#[test]
 fn a_resume_gets_exactly_what_was_missed_wherever_in_a_batch_it_was() {
     let server = TestServer::start(&["--feed-rate", "2000"]);
     let (mut raw, first) = Raw::subscribed(server.addr, Mode::Tick);

@@ -3,13 +3,14 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ClientConfig;
 use tickwire_proto::message::{ErrorCode, Mode};
 use tickwire_tests::pki::{Authority, Folder, Names};
 use tickwire_tests::raw::{auth, subscribe};
 use tickwire_tests::trust::trust;
-use tickwire_tests::{Raw, TestServer, Witness, eventually};
+use tickwire_tests::{PATIENCE, Raw, TestServer, Witness, eventually};
 
 /// A server with a certificate of an authority of its own.
 struct Secured {
@@ -132,6 +133,26 @@ fn a_handshake_that_stalls_is_closed_after_its_deadline() {
 }
 
 #[test]
+fn a_handshake_message_longer_than_any_that_is_accepted_is_not_waited_for() {
+    // The largest record there is, of a handshake; the first one begins with a ClientHello (1) of 60,000 bytes. Source: RFC 8446, sections 4 and 5.1.
+    const LEN: usize = 1 << 14;
+    let mut record = vec![0x16, 3, 1, 0x40, 0];
+    record.resize(5 + LEN, 0);
+    let mut first = record.clone();
+    first[5..9].copy_from_slice(&[1, 0, 0xea, 0x60]);
+    // Nothing but its length can end it.
+    let Secured { server, .. } = secured(&["--tls-handshake-deadline", "1h"]);
+    let mut raw = Raw::connect(server.addr);
+    // 49,152 bytes: it is not over, and its end never comes.
+    for part in [&first, &record, &record] {
+        raw.try_send(part);
+    }
+    drain(&mut raw.stream);
+    drop(raw);
+    eventually("it is counted", || server.closed("tls_failed") == 1);
+}
+
+#[test]
 fn handshakes_that_stall_do_not_keep_others_out() {
     let flags = ["--shards", "1", "--tls-handshakes", "2", "--tls-handshake-deadline", "1h"];
     let Secured { server, client, .. } = secured(&flags);
@@ -234,6 +255,30 @@ fn a_ticket_is_no_way_around_a_new_client_authority() {
 }
 
 #[test]
+fn a_ticket_does_not_outlive_the_certificate_that_the_client_has_shown() {
+    let authority = Authority::new("Tickwire test");
+    let folder = Folder::new(&authority.server(&["localhost", "127.0.0.1"]), &authority);
+    let flags = [&folder.server_flags()[..], &["--tls-client-ca-file", folder.ca()]].concat();
+    let server = TestServer::start(&flags);
+    // Time enough for two handshakes, even where others have the machine's time.
+    let end = SystemTime::now() + Duration::from_secs(5);
+    let own = authority.client(Names::common("tester").until(end));
+    let config = trust(&authority, Some(&own));
+    let resumed = || server.metric("tickwire_tls_handshakes_total{kind=\"resumed\"}");
+    Raw::tls(server.addr, &config).authenticate();
+    Raw::tls(server.addr, &config).authenticate();
+    assert_eq!((resumed(), server.closed("tls_failed")), (1.0, 0), "the ticket is good at first");
+    // Ends are told to the second.
+    eventually("the certificate has expired", || SystemTime::now() > end + Duration::from_secs(1));
+    let mut raw = Raw::tls(server.addr, &config);
+    let _sent = raw.handshake();
+    assert_eq!(raw.frame(), None);
+    drop(raw);
+    eventually("it is counted", || server.closed("tls_failed") == 1);
+    assert_eq!(resumed(), 2.0, "it came by its ticket");
+}
+
+#[test]
 fn a_new_certificate_is_for_new_connections_and_a_bad_one_for_none() {
     let Secured { server, authority, folder, client } = secured(&[]);
     let mut old = Raw::tls(server.addr, &client);
@@ -243,7 +288,7 @@ fn a_new_certificate_is_for_new_connections_and_a_bad_one_for_none() {
 
     // Another authority's, which the client does not trust: who gets it shows which one it was.
     let next = Authority::new("the next one");
-    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5 * 24 * 3600);
+    let later = SystemTime::now() + Duration::from_secs(5 * 24 * 3600);
     folder.swap(&next.server(Names::alternatives(&["localhost"]).until(later)), &next);
     let reloads = |result: &str| {
         server.metric(&format!("tickwire_reloads_total{{result=\"{result}\",source=\"tls\"}}"))
@@ -281,7 +326,9 @@ fn a_client_that_stops_reading_is_closed_and_the_others_go_on() {
     let mut stalled = Raw::tls(server.addr, &client);
     stalled.authenticate();
     stalled.subscribe(Mode::Tick);
+    let start = Instant::now();
     while server.closed("slow_consumer") == 0 {
+        assert!(start.elapsed() < PATIENCE, "who stopped reading is still there after {PATIENCE:?}");
         let batch = reader.batch();
         assert_eq!(batch.first_sequence, next);
         next = batch.last_sequence + 1;
@@ -289,13 +336,20 @@ fn a_client_that_stops_reading_is_closed_and_the_others_go_on() {
 }
 
 #[test]
-fn tls_clients_and_witnesses_do_not_notice_each_other() {
+fn tls_clients_at_a_port_without_tls_are_refused_one_by_one_and_the_others_go_on() {
     let server = TestServer::start(&[]);
     let mut witness = Witness::start(&server);
-    let authority = Authority::new("Tickwire test");
-    for _ in 0..10 {
-        let mut raw = Raw::connect(server.addr);
-        raw.send(&client_hello(&trust(&authority, None)));
+    let hello = client_hello(&trust(&Authority::new("Tickwire test"), None));
+    let strangers: Vec<_> = (0..10)
+        .map(|_| {
+            let mut raw = Raw::connect(server.addr);
+            raw.send(&hello);
+            raw
+        })
+        .collect();
+    for mut raw in strangers {
+        raw.expect_refusal(ErrorCode::BadMagic);
     }
+    eventually("all are counted", || server.closed("bad_magic") == 10);
     witness.assert_undisturbed();
 }
