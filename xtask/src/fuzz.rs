@@ -65,32 +65,36 @@ pub(crate) fn run(targets: &[Target], size: Size) -> Result<()> {
     same_versions(size.locked)?;
     let folder = build(size.locked)?;
     let targets = if targets.is_empty() { Target::value_variants() } else { targets };
+    let mut failed = 0;
     let mut lines = Vec::new();
     for target in targets {
         println!("fuzzing {}: {} executions …", target.name(), size.runs);
-        let program = folder.join(target.name());
-        let Done { executions, per_second, reached } = target.fuzz(&program, size)?;
-        lines.push(format!(
-            "{:<8} {executions:>10} executions, {per_second:>6} per second, {reached}",
-            target.name()
-        ));
-        ensure!(
-            executions >= size.runs,
-            "{} was executed {executions} times and not {}",
-            target.name(),
-            size.runs
-        );
-        if size.minimize {
-            target.minimize(&program)?;
-        }
+        lines.push(target.run(&folder.join(target.name()), size).unwrap_or_else(|error| {
+            failed += 1;
+            format!("{:<8} {error:#}", target.name())
+        }));
     }
     lines.iter().for_each(|line| println!("{line}"));
-    Ok(())
+    if failed > 0 { bail!("{failed} of {} targets failed", targets.len()) } else { Ok(()) }
+}
+
+/// Clippy, which sees only the workspace elsewhere.
+pub(crate) fn clippy() -> Result<()> {
+    tools::debian("g++", "g++")?;
+    let mut command = cargo();
+    command.args(["clippy", "--manifest-path", "fuzz/Cargo.toml", "--all-targets", "--locked"]);
+    // Where most of what it looks at has been looked at already.
+    command.arg("--target-dir").arg(workspace_target_folder());
+    succeed(&mut command)
+}
+
+fn workspace_target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// Where everything goes that is not committed.
 fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from).join("fuzz")
+    workspace_target_folder().join("fuzz")
 }
 
 /// Builds the targets. Answers the folder in which they are.
@@ -186,14 +190,27 @@ impl Target {
         root().join("fuzz/corpus").join(self.name())
     }
 
-    /// Where a run puts what it finds new.
-    fn found(self) -> PathBuf {
-        target_folder().join("found").join(self.name())
+    /// Answers a line about it.
+    fn run(self, program: &Path, size: Size) -> Result<String> {
+        // Nobody else's: several may run at once.
+        let found = target_folder().join(format!("found-{}-{}", self.name(), std::process::id()));
+        empty(&found)?;
+        let result = self.fuzz(program, &found, size).and_then(|done| {
+            let Done { executions, per_second, reached } = done;
+            ensure!(executions >= size.runs, "only {executions} executions of {}", size.runs);
+            if size.minimize {
+                self.minimize(program, &found)?;
+            }
+            Ok(format!(
+                "{:<8} {executions:>10} executions, {per_second:>6} per second, {reached}",
+                self.name()
+            ))
+        });
+        fs::remove_dir_all(&found)?;
+        result
     }
 
-    fn fuzz(self, program: &Path, size: Size) -> Result<Done> {
-        let found = self.found();
-        empty(&found)?;
+    fn fuzz(self, program: &Path, found: &Path, size: Size) -> Result<Done> {
         let artifacts = root().join("fuzz/artifacts").join(self.name());
         fs::create_dir_all(&artifacts)?;
         let mut command = Command::new(program);
@@ -221,8 +238,8 @@ impl Target {
         let status = child.wait()?;
         if !status.success() {
             println!("{}", said.other.join("\n"));
-            let Some(artifact) = said.artifact else { bail!("{} ended with {status}", self.name()) };
-            bail!("{} found something; to see it again:\n  {} {artifact}", self.name(), program.display());
+            let Some(artifact) = said.artifact else { bail!("ended with {status}") };
+            bail!("found something; to see it again:\n  {} {artifact}", program.display());
         }
         let figure = |name: &str| {
             let found = said.other.iter().find_map(|line| line.strip_prefix(name));
@@ -236,20 +253,21 @@ impl Target {
     }
 
     /// Takes what a run has found into the corpus, and keeps as few inputs of both as reach what all of them do.
-    fn minimize(self, program: &Path) -> Result<()> {
-        let (before, merged) = (self.corpus(), target_folder().join("merged").join(self.name()));
+    fn minimize(self, program: &Path, found: &Path) -> Result<()> {
+        let (before, merged) = (self.corpus(), found.with_extension("merged"));
         empty(&merged)?;
         let mut command = Command::new(program);
         command.args(["-set_cover_merge=1".into(), format!("-max_len={}", self.max_len())]);
-        command.arg(&merged).arg(&before).arg(self.found());
+        command.arg(&merged).arg(&before).arg(found);
         succeed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
         empty(&before)?;
         let (mut count, mut bytes) = (0, 0);
-        for file in fs::read_dir(merged)? {
+        for file in fs::read_dir(&merged)? {
             let file = file?;
             count += 1;
             bytes += fs::copy(file.path(), before.join(file.file_name()))?;
         }
+        fs::remove_dir_all(merged)?;
         println!("wrote fuzz/corpus/{}: {count} files, {bytes} bytes", self.name());
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(crate) enum Part {
     Clippy,
     /// Unit tests, integration tests, doctests.
     Tests,
-    /// A short run of each fuzz target.
+    /// A short run of each fuzz target; Clippy for them.
     Fuzz,
     /// Documentation, warnings denied.
     Docs,
@@ -79,9 +79,11 @@ impl Part {
                 }
                 succeed(cargo().args(["test", "--workspace", "--all-features", "--locked"]))
             }
-            // With a seed, so that what fails once fails again.
             Self::Fuzz => {
-                fuzz::run(&[], fuzz::Size { runs: FUZZ_RUNS, seed: Some(1), minimize: false, locked: true })
+                // With a seed, so that what fails once fails again.
+                let size = fuzz::Size { runs: FUZZ_RUNS, seed: Some(1), minimize: false, locked: true };
+                fuzz::run(&[], size)?;
+                fuzz::clippy()
             }
             Self::Docs => succeed(
                 cargo()

@@ -30,7 +30,7 @@ pub(crate) enum Attack {
     HalfFrames,
     /// Guess one user's password, each time from another address.
     Passwords,
-    /// Guess from one address.
+    /// Guess from one address; wait for no answer.
     OneAddress,
     /// Guess, each time another user's and from another address, so that a hash has to be checked each time; wait for no answer.
     Users,
@@ -62,21 +62,28 @@ impl Attack {
     /// How long a connection is held that waits for the server to act. Its deadlines are 2 s here; readers' sockets have to fill up first.
     fn hold(self) -> Duration {
         match self {
-            Self::Silence | Self::Handshakes | Self::HalfFrames | Self::Users => Duration::from_secs(4),
+            Self::Silence | Self::Handshakes | Self::HalfFrames | Self::OneAddress | Self::Users => {
+                Duration::from_secs(4)
+            }
             Self::Readers => Duration::from_secs(20),
-            Self::Passwords | Self::OneAddress | Self::Resets | Self::Lengths => Duration::ZERO,
+            Self::Passwords | Self::Resets | Self::Lengths => Duration::ZERO,
         }
     }
 
     /// Connections per second; `None`: as fast as it goes.
     fn pace(self) -> Option<u32> {
         match self {
-            Self::Silence | Self::Handshakes => Some(100),
-            Self::Users => Some(100),
+            Self::Silence | Self::Handshakes | Self::OneAddress | Self::Users => Some(100),
             Self::HalfFrames | Self::Lengths => Some(50),
             Self::Readers => Some(10),
-            Self::Passwords | Self::OneAddress | Self::Resets => None,
+            Self::Passwords | Self::Resets => None,
         }
+    }
+
+    /// How often it is made in a minute at least, where it is made as fast as it goes. A guess whose hash is checked waits for its turn behind 128
+    /// others.
+    fn least(self) -> u64 {
+        if self == Self::Passwords { 100 } else { 1_000 }
     }
 
     /// How many processes do it: where an answer is waited for, one is not enough.
@@ -141,8 +148,9 @@ pub(super) fn run(folder: &Path, size: &Size) -> Result<()> {
         let (series, least) = attack.series();
         let counted = metric(&metrics, series)?;
         println!("{struck:>9} × {:<13} {counted:>7}  {series}", format!("{attack:?}"));
-        // As much as the pace asks for, or half of it on a machine that has better to do.
-        let wanted = attack.pace().map_or(1_000, |pace| u64::from(pace) * seconds / 2);
+        // What was cut off in the middle does not count as a stroke, and a busy machine has better to do: a quarter of the pace will do.
+        let wanted =
+            attack.pace().map_or(attack.least() * seconds / 60, |pace| u64::from(pace) * seconds / 4);
         ensure!(struck >= wanted, "{attack:?} struck {struck} times only, where {wanted} were wanted");
         let least = least * seconds as f64 / 60.0;
         ensure!(
@@ -349,8 +357,8 @@ fn strike(attack: Attack, address: SocketAddr, config: &Arc<ClientConfig>, numbe
             return Ok(Victim::Plain(tls.sock));
         }
         Attack::HalfFrames => tls.write_all(&guess[..guess.len() / 2])?,
-        Attack::Users => tls.write_all(&guess)?,
-        Attack::Passwords | Attack::OneAddress => {
+        Attack::OneAddress | Attack::Users => tls.write_all(&guess)?,
+        Attack::Passwords => {
             tls.write_all(&guess)?;
             let mut answer = [0; 512];
             while tls.read(&mut answer)? > 0 {}
