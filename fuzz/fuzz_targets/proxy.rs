@@ -45,7 +45,9 @@ enum Header {
     /// Version 1.
     Line { source: SocketAddr, destination: SocketAddr },
     /// Version 2.
-    Binary { local: bool, addresses: Addresses, extensions: usize },
+    Binary { addresses: Addresses, extensions: usize },
+    /// Version 2, in which the proxy speaks for itself: "the receiver must … discard the protocol block including the family", 2.2.
+    Local { family: u8, len: usize },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +75,8 @@ impl Header {
                 let mut v6 = || SocketAddr::from((decisions.array::<16>(), decisions.u16()));
                 Self::Line { source: v6(), destination: v6() }
             }
+            3 => Self::Local { family: decisions.byte(), len: length(decisions, FIXED_LEN) },
             _ => {
-                let local = decisions.byte() % 4 == 3;
                 let transport = decisions.one_of(&[Transport::Stream, Transport::Datagram]);
                 let addresses = match decisions.byte() % 4 {
                     0 => Addresses::V4(decisions.array(), transport),
@@ -82,14 +84,8 @@ impl Header {
                     2 => Addresses::Unix(decisions.array(), transport),
                     _ => Addresses::None,
                 };
-                let extensions = usize::from(decisions.u16());
-                // Most are short, and some have exactly the length that is accepted still, or that is not any more.
-                let extensions = match decisions.byte() {
-                    0..=199 => extensions % 64,
-                    200..=227 => MAX_HEADER - FIXED_LEN - addresses.to_bytes().len() + extensions % 3 - 1,
-                    _ => extensions % (2 * MAX_HEADER),
-                };
-                Self::Binary { local, addresses, extensions }
+                let extensions = length(decisions, FIXED_LEN + addresses.to_bytes().len());
+                Self::Binary { addresses, extensions }
             }
         }
     }
@@ -103,14 +99,15 @@ impl Header {
                 let line = format!("PROXY {family} {from} {to} {} {}\r\n", source.port(), destination.port());
                 out.extend(line.bytes());
             }
-            Self::Binary { local, addresses, extensions } => {
-                let bytes = addresses.to_bytes();
-                let len = u16::try_from(bytes.len() + extensions).expect("it is bounded above");
-                out.extend(SIGNATURE);
-                out.extend([if *local { 0x20 } else { 0x21 }, addresses.family()]);
-                out.extend(len.to_be_bytes());
-                out.extend(bytes);
+            Self::Binary { addresses, extensions } => {
+                let addresses_len = addresses.to_bytes().len();
+                out.extend(fixed(0x21, addresses.family(), addresses_len + extensions));
+                out.extend(addresses.to_bytes());
                 out.resize(out.len() + extensions, 0);
+            }
+            Self::Local { family, len } => {
+                out.extend(fixed(0x20, *family, *len));
+                out.resize(out.len() + len, 0);
             }
         }
     }
@@ -120,13 +117,30 @@ impl Header {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
         let client = match self {
-            Self::Unknown | Self::Binary { local: true, .. } => None,
+            Self::Unknown | Self::Local { .. } => None,
             Self::Line { source, .. } => Some(*source),
             Self::Binary { addresses, .. } => addresses.source(),
         };
         let len = bytes.len();
         if len > MAX_HEADER { Err(NoHeader) } else { Ok(Parsed::Header { client, len }) }
     }
+}
+
+/// How much follows the `before` bytes that a header has already: mostly little, and sometimes exactly what is accepted still, or what is
+/// not any more.
+fn length(decisions: &mut Decisions<'_>, before: usize) -> usize {
+    let decision = usize::from(decisions.u16());
+    match decisions.byte() {
+        0..=199 => decision % 64,
+        200..=227 => MAX_HEADER - before + decision % 3 - 1,
+        _ => decision % (2 * MAX_HEADER),
+    }
+}
+
+/// What a header of version 2 begins with.
+fn fixed(version_and_command: u8, family: u8, len: usize) -> Vec<u8> {
+    let len = u16::try_from(len).expect("it is bounded in `length`");
+    [&SIGNATURE[..], &[version_and_command, family], &len.to_be_bytes()].concat()
 }
 
 impl Addresses {
