@@ -25,6 +25,7 @@ pub mod publisher;
 pub mod listener;
 pub mod address;
 pub mod proxy;
+mod bounded_file;
 pub mod tls;
 pub mod limiter;
 pub mod users;

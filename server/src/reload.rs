@@ -4,6 +4,7 @@
 //! kernel interface for watching tells differently, and a look costs microseconds.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::metrics::ReloadMetrics;
-use crate::tls::{MaterialError, TlsAcceptor};
+use crate::tls::{MaterialError, PemError, TlsAcceptor};
 use crate::users::UsersError;
 
 /// How often files are looked at. A change counts once two looks have seen the same, so that files that are written one after another (a
@@ -55,7 +56,10 @@ impl Source {
         match self {
             Self::Tls(acceptor) => {
                 acceptor.reload().map_err(|error| {
-                    let passing = matches!(error, MaterialError::Read { .. });
+                    let passing = match &error {
+                        MaterialError::Pem(PemError::Read { source, .. }) => is_passing(source),
+                        _ => false,
+                    };
                     Problem { text: chain(&error), passing }
                 })?;
                 metrics.not_after(acceptor.not_after());
@@ -66,7 +70,10 @@ impl Source {
             }
             Self::Users(authenticator) => {
                 let users = authenticator.reload().map_err(|error| {
-                    let passing = matches!(error, UsersError::Read { .. });
+                    let passing = match &error {
+                        UsersError::Read { source, .. } => is_passing(source),
+                        _ => false,
+                    };
                     Problem { text: chain(&error), passing }
                 })?;
                 tracing::info!(users, "the users file was read again");
@@ -74,6 +81,11 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Whether a file may be read when it is tried again, though it has not changed.
+fn is_passing(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::FileTooLarge
 }
 
 /// An error and its causes in one line.

@@ -4,6 +4,7 @@
 
 mod identity;
 mod material;
+pub(crate) mod pem;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use rustls::server::ProducesTickets;
 
 pub use identity::{CertificateError, names};
 pub use material::{Material, MaterialError};
+pub use pem::PemError;
 
 use crate::config::TlsConfig;
 

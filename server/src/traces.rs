@@ -12,24 +12,28 @@
 //! `error.type` is the label of a [`CloseReason`](crate::close::CloseReason), or the name of an `ErrorCode`; the span's status is an error
 //! then. Other names are OpenTelemetry's semantic conventions.
 //!
-//! They are off until OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT says where to send them. The protocol is OTLP as
-//! `http/protobuf`, without TLS. The other variables are the standard's:
+//! They are off until OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT says where to send them, `http://` or `https://`. The
+//! protocol is OTLP as `http/protobuf`. The other variables are the standard's:
 //!
 //! | variable | meaning |
 //! |----------|---------|
 //! | OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER | `true`, or `none`: off whatever the rest says |
 //! | OTEL_EXPORTER_OTLP_\[TRACES_\]PROTOCOL | `http/protobuf`; anything else is an error |
-//! | OTEL_EXPORTER_OTLP_\[TRACES_\]HEADERS, …TIMEOUT | read by the exporter; a timeout is in milliseconds, 10000 by default |
+//! | OTEL_EXPORTER_OTLP_\[TRACES_\]HEADERS, …COMPRESSION | read by the exporter; `gzip`, or `none`, which is the default |
+//! | OTEL_EXPORTER_OTLP_\[TRACES_\]TIMEOUT | how long an export may take, in milliseconds; 10000 by default |
+//! | OTEL_EXPORTER_OTLP_\[TRACES_\]CERTIFICATE | whom to trust, in PEM, where the endpoint is `https://`; by default the system's authorities |
+//! | OTEL_EXPORTER_OTLP_\[TRACES_\]CLIENT_CERTIFICATE, …CLIENT_KEY | who we are, in PEM; read at the start |
 //! | OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES | who sends them; `tickwire-server` by default |
 //! | OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG | read by the SDK; `parentbased_always_on` by default |
 //! | OTEL_BSP_SCHEDULE_DELAY, …MAX_QUEUE_SIZE, …MAX_EXPORT_BATCH_SIZE | every 5000 ms, or 512 spans; 2048 wait at most |
 //! | OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT | read by the SDK |
-//! | HTTP_PROXY, NO_PROXY | read by the HTTP client |
+//! | HTTP_PROXY, HTTPS_PROXY, NO_PROXY | read by the HTTP client |
 //!
 //! Nothing here stalls or stops the server. A span that ends goes into a bounded queue, or is counted as lost; a thread takes them from
 //! there to the collector. A collector that is away costs a line in the log, at most one a minute.
 
 mod settings;
+mod client;
 mod export;
 mod spans;
 
@@ -39,7 +43,7 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
@@ -51,7 +55,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use export::{Bounded, Losses, Reporting};
 use settings::Settings;
-pub use settings::TracesError;
+pub use settings::{FileSetting, TracesError};
 pub use spans::{Arrival, Draining, Publishing};
 
 /// The target of every span here. They are for the exporter alone: the log leaves this target out.
@@ -85,7 +89,11 @@ impl Traces {
     fn start(settings: Settings) -> Result<Self, TracesError> {
         let losses = Arc::new(Losses::default());
         let exporter = Reporting {
-            exporter: SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?,
+            exporter: SpanExporter::builder()
+                .with_http()
+                .with_protocol(Protocol::HttpBinary)
+                .with_http_client(client::client(&settings)?)
+                .build()?,
             collector: settings.collector.clone(),
             losses: losses.clone(),
             said: Mutex::default(),
@@ -123,14 +131,8 @@ impl Traces {
 
     /// Says in the log that there are traces, and where they go.
     pub fn announce(&self) {
-        let Settings { collector, compression, .. } = &self.settings;
-        tracing::info!(collector, protocol = "http/protobuf", "exporting traces");
-        if let Some(compression) = compression {
-            tracing::warn!(
-                compression,
-                "traces are not compressed: OTEL_EXPORTER_OTLP_COMPRESSION is not supported"
-            );
-        }
+        let Settings { collector, tls, .. } = &self.settings;
+        tracing::info!(collector, protocol = "http/protobuf", tls = tls.is_some(), "exporting traces");
     }
 }
 

@@ -16,6 +16,7 @@ use ring::hmac;
 use subtle::ConstantTimeEq as _;
 
 use crate::auth::{Credentials, MAX_USERNAME_LEN};
+use crate::bounded_file;
 
 /// The most memory that a hash may ask for, in KiB: 256 MiB, for each of AUTH_THREADS.
 pub const MAX_HASH_MEMORY: u32 = 256 * 1024;
@@ -168,15 +169,12 @@ impl Users {
         before: Option<&Self>,
     ) -> Result<Self, UsersError> {
         let failed = |source| UsersError::Read { file: file.into(), source };
-        let size = std::fs::metadata(file).map_err(failed)?.len();
-        if size > MAX_FILE {
-            return Err(failed(io::Error::other(format!(
-                "it has {size} bytes; at most {MAX_FILE} are accepted"
-            ))));
-        }
-        let text = std::fs::read_to_string(file).map_err(failed)?;
-        let lines =
-            parse(&text).map_err(|(line, problem)| UsersError::Line { file: file.into(), line, problem })?;
+        let bytes = bounded_file::read(file, MAX_FILE).map_err(failed)?;
+        let lines = text(&bytes).and_then(parse).map_err(|(line, problem)| UsersError::Line {
+            file: file.into(),
+            line,
+            problem,
+        })?;
         Self::new(lines, credentials, before)
     }
 
@@ -266,6 +264,14 @@ impl Credentials {
         *user.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
         Ok(user)
     }
+}
+
+/// A file's text; or the number of a line that is none.
+fn text(bytes: &[u8]) -> Result<&str, (usize, String)> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        (before + 1, "it is not text in UTF-8".to_owned())
+    })
 }
 
 /// The users of a file's text; or the number of a line, and what is wrong with it.

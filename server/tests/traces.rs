@@ -2,14 +2,20 @@
 
 #![expect(clippy::expect_used, reason = "a test fails where its world does")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use tickwire_proto::message::Mode;
+use tickwire_tests::pki::{Authority, Folder, Names};
 use tickwire_tests::{PATIENCE, Raw, eventually};
 
 /// EX_USAGE.
@@ -87,26 +93,34 @@ struct Posted {
     body: Vec<u8>,
 }
 
-/// A collector that takes everything; its endpoint, and what it has got.
-fn collector() -> (String, Receiver<Posted>) {
+/// A collector that takes everything, by TLS where it has a configuration; its endpoint, and what it has got.
+fn collector(tls: Option<Arc<ServerConfig>>) -> (String, Receiver<Posted>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = format!("{scheme}://{}", listener.local_addr().expect("an address"));
     let (tell, posted) = channel();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let tell = tell.clone();
-            thread::spawn(move || take_requests(&stream, &tell));
+            let (tell, tls) = (tell.clone(), tls.clone());
+            thread::spawn(move || match tls {
+                None => take_requests(stream, &tell),
+                Some(config) => {
+                    let session = ServerConnection::new(config).expect("the configuration is good");
+                    take_requests(StreamOwned::new(session, stream), &tell);
+                }
+            });
         }
     });
     (endpoint, posted)
 }
 
-fn take_requests(mut stream: &TcpStream, tell: &Sender<Posted>) {
+fn take_requests(stream: impl Read + Write, tell: &Sender<Posted>) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).expect("a line") == 0 {
+            // Who leaves says nothing more, in one way or another.
+            if !reader.read_line(&mut head).is_ok_and(|len| len > 0) {
                 return;
             }
         }
@@ -115,7 +129,8 @@ fn take_requests(mut stream: &TcpStream, tell: &Sender<Posted>) {
         let mut body = vec![0; length.parse().expect("a number")];
         reader.read_exact(&mut body).expect("the body");
         let _told = tell.send(Posted { head, body });
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("the server reads");
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        reader.get_mut().write_all(answer).expect("the server reads");
     }
 }
 
@@ -155,7 +170,7 @@ fn await_spans(posted: &Receiver<Posted>, names: &[&str]) -> Vec<u8> {
 
 #[test]
 fn a_collector_gets_the_spans_of_arrivals_windows_and_the_drain() {
-    let (endpoint, posted) = collector();
+    let (endpoint, posted) = collector(None);
     let variables =
         [("OTEL_BSP_SCHEDULE_DELAY", "100"), ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=open%20sesame")];
     let mut server = Process::start(&endpoint, &variables);
@@ -169,6 +184,53 @@ fn a_collector_gets_the_spans_of_arrivals_windows_and_the_drain() {
     // The last ones are sent before it ends.
     server.end();
     await_spans(&posted, &["drain"]);
+}
+
+/// A collector's TLS: `files` are its certificate, and whose clients it takes.
+fn tls(files: &Folder) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certificate = |file: &str| CertificateDer::from_pem_file(file).expect("a certificate");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(files.ca())).expect("an authority");
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS")
+        .with_client_cert_verifier(verifier.build().expect("a verifier"));
+    let key = PrivateKeyDer::from_pem_file(files.key()).expect("a key");
+    Arc::new(config.with_single_cert(vec![certificate(files.certificate())], key).expect("they fit"))
+}
+
+#[test]
+fn a_collector_behind_mutual_tls_gets_spans_and_one_that_is_not_trusted_gets_none() {
+    let authority = Authority::new("ours");
+    let theirs = Folder::new(&authority.server(&["127.0.0.1"]), &authority);
+    let ours = Folder::new(&authority.client(Names::common("tickwire")), &authority);
+    let (endpoint, posted) = collector(Some(tls(&theirs)));
+    let trusting = |ca| {
+        [
+            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=open%20sesame"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "none"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca),
+            ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", ours.certificate()),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", ours.key()),
+        ]
+    };
+    let mut server = Process::start(&endpoint, &trusting(ours.ca()));
+    let (mut client, _) = Raw::subscribed(server.addr, Mode::Tick);
+    client.batch();
+    await_spans(&posted, &["accept", "publish"]);
+    server.end();
+
+    let other = Authority::new("other");
+    let stranger = Folder::new(&other.server(&["127.0.0.1"]), &other);
+    let mut server = Process::start(&endpoint, &trusting(stranger.ca()));
+    while posted.try_recv().is_ok() {}
+    let warning = server.logged("spans are lost; the server goes on without them");
+    assert!(warning["error"].as_str().is_some_and(|error| !error.is_empty()), "{warning}");
+    server.end();
+    assert!(posted.try_recv().is_err());
 }
 
 #[test]
@@ -212,9 +274,11 @@ fn a_collector_that_is_away_costs_a_line_in_the_log() {
 
 #[test]
 fn what_is_asked_for_and_not_there_stops_the_start() {
-    for (variable, value) in
-        [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318")]
-    {
+    for (variable, value) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "tls.key"),
+    ] {
         let output = command("http://localhost:4318", &[(variable, value)]).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(BAD_CONFIGURATION), "{said}");

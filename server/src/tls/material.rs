@@ -1,22 +1,18 @@
 //! Certificate, key and client CA: from files to what rustls works with.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::ALPN;
+use super::pem::{PemError, bytes, certificates, key, roots};
 use crate::config::{ClientAuth, TlsConfig};
-
-/// The largest of the files, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// Tickets per handshake: a client comes back on one connection, and gets the next ticket there.
 const TICKETS: usize = 1;
@@ -24,26 +20,9 @@ const TICKETS: usize = 1;
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MaterialError {
-    /// One cannot be read.
-    #[error("{variable} {} cannot be read", file.display())]
-    Read {
-        /// The setting.
-        variable: &'static str,
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// One does not hold what it should.
-    #[error("{variable} {}: {problem}", file.display())]
-    Content {
-        /// The setting.
-        variable: &'static str,
-        /// The file.
-        file: PathBuf,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
+    /// One cannot be read, or does not hold what it should.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// The key is another's.
     #[error("TLS_KEY_FILE {} does not belong to the certificate in TLS_CERT_FILE {}", key.display(), cert.display())]
     Pair {
@@ -93,18 +72,14 @@ impl Material {
     ///
     /// [`MaterialError`].
     pub fn read(files: &TlsConfig) -> Result<Self, MaterialError> {
-        let chain =
-            certificates("TLS_CERT_FILE", &files.cert_file, &bytes("TLS_CERT_FILE", &files.cert_file)?)?;
-        let content = |problem: String| MaterialError::Content {
-            variable: "TLS_CERT_FILE",
-            file: files.cert_file.clone(),
-            problem,
-        };
+        let cert = "TLS_CERT_FILE";
+        let chain = certificates(cert, &files.cert_file, &bytes(cert, &files.cert_file)?)?;
         let leaf = chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
         let (_, leaf) = X509Certificate::from_der(&leaf)
-            .map_err(|error| content(format!("its first certificate does not parse: {error}")))?;
+            .map_err(|error| format!("its first certificate does not parse: {error}"))
+            .map_err(|problem| PemError::content(cert, &files.cert_file, problem))?;
         let not_after = leaf.validity().not_after.timestamp();
-        let key = key(&files.key_file, &bytes("TLS_KEY_FILE", &files.key_file)?)?;
+        let key = key("TLS_KEY_FILE", &files.key_file, &bytes("TLS_KEY_FILE", &files.key_file)?)?;
         let client_ca = match &files.client_ca_file {
             Some(file) => bytes("TLS_CLIENT_CA_FILE", file)?,
             None => Vec::new(),
@@ -137,14 +112,7 @@ impl Material {
         let builder = match &files.client_ca_file {
             None => builder.with_no_client_auth(),
             Some(file) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates("TLS_CLIENT_CA_FILE", file, &self.client_ca)? {
-                    roots.add(certificate).map_err(|error| MaterialError::Content {
-                        variable: "TLS_CLIENT_CA_FILE",
-                        file: file.clone(),
-                        problem: format!("a certificate in it is no authority's: {error}"),
-                    })?;
-                }
+                let roots = roots("TLS_CLIENT_CA_FILE", file, &self.client_ca)?;
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
                 let verifier = match files.client_auth {
                     ClientAuth::Optional => verifier.allow_unauthenticated(),
@@ -163,54 +131,4 @@ impl Material {
         config.send_tls13_tickets = TICKETS;
         Ok(config)
     }
-}
-
-fn bytes(variable: &'static str, file: &Path) -> Result<Vec<u8>, MaterialError> {
-    let failed = |source| MaterialError::Read { variable, file: file.into(), source };
-    let size = std::fs::metadata(file).map_err(failed)?.len();
-    if size > MAX_FILE {
-        return Err(failed(io::Error::other(format!(
-            "it has {size} bytes; at most {MAX_FILE} are accepted"
-        ))));
-    }
-    std::fs::read(file).map_err(failed)
-}
-
-fn key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, MaterialError> {
-    let failed = |problem| MaterialError::Content { variable: "TLS_KEY_FILE", file: file.into(), problem };
-    if pem.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED) {
-        let advice =
-            "the key is encrypted, and there is nobody to ask; `openssl pkey -in … -out …` decrypts it";
-        return Err(failed(advice.into()));
-    }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        pem::Error::NoItemsFound => failed("holds no private key in PEM".into()),
-        error => failed(problem(&error)),
-    })
-}
-
-/// What stands in an encrypted key, of either kind: in its first line, or in its header.
-const ENCRYPTED: &[u8] = b"ENCRYPTED";
-
-/// What is wrong with a file in PEM.
-fn problem(error: &pem::Error) -> String {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "a section of it has no END line; has it been cut?".into(),
-        pem::Error::IllegalSectionStart { .. } => "a BEGIN line of it is damaged".into(),
-        pem::Error::Base64Decode(_) => "what stands between BEGIN and END is not base64".into(),
-        other => format!("is not PEM: {other}"),
-    }
-}
-
-/// At least one.
-fn certificates(
-    variable: &'static str,
-    file: &Path,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
-    let failed = |problem| MaterialError::Content { variable, file: file.into(), problem };
-    let all: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| failed(problem(&error)))?;
-    if all.is_empty() { Err(failed("holds no certificate in PEM".into())) } else { Ok(all) }
 }

@@ -1,10 +1,19 @@
 //! The variables that say whether there are traces, and where they go.
 
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use axum::http::Uri;
 use opentelemetry_otlp::ExporterBuildError;
 
+use crate::tls::PemError;
+
 /// How many spans wait for their export where OTEL_BSP_MAX_QUEUE_SIZE says nothing: the standard's default. At some 500 bytes each, 1 MiB.
 pub(super) const QUEUE: usize = 2048;
+
+/// How long an export may take where OTEL_EXPORTER_OTLP_TIMEOUT says nothing, in milliseconds: the standard's default.
+const TIMEOUT: usize = 10_000;
 
 /// The largest number that a variable may give: 1,000,000 spans are 500 MB, 1,000,000 ms a quarter of an hour. Zero would be worse: a
 /// delay of zero has the exporter's thread spin.
@@ -21,9 +30,48 @@ pub enum TracesError {
         /// What is wrong. Not the value, where that may be a secret.
         problem: String,
     },
+    /// A certificate or a key.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// The key is another's.
+    #[error("{key} does not belong to the certificate in {certificate}")]
+    Pair {
+        /// The certificate.
+        certificate: FileSetting,
+        /// The key.
+        key: FileSetting,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// Nobody would be trusted.
+    #[error(
+        "this system has no certificates of authorities; name the collector's in OTEL_EXPORTER_OTLP_CERTIFICATE"
+    )]
+    NoSystemRoots,
+    /// TLS cannot be set up: there are no random numbers.
+    #[error("TLS to the collector cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// The HTTP client.
+    #[error("cannot set the export of traces up")]
+    Client(#[from] reqwest::Error),
     /// The exporter.
     #[error("cannot set the export of traces up")]
     Exporter(#[from] ExporterBuildError),
+}
+
+/// A file, and the variable that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSetting {
+    /// The variable.
+    pub variable: &'static str,
+    /// The file.
+    pub file: PathBuf,
+}
+
+impl fmt::Display for FileSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.variable, self.file.display())
+    }
 }
 
 /// What the environment asks for, as far as the SDK does not read it by itself.
@@ -33,8 +81,19 @@ pub(super) struct Settings {
     pub(super) collector: String,
     /// How many spans may wait for their export.
     pub(super) queue: usize,
-    /// A compression that is asked for, and not there.
-    pub(super) compression: Option<String>,
+    /// How long an export may take.
+    pub(super) timeout: Duration,
+    /// What TLS is made of, for an https:// endpoint.
+    pub(super) tls: Option<TlsFiles>,
+}
+
+/// Whom to trust, and who we are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct TlsFiles {
+    /// The collector's authority; `None`: those of the system.
+    pub(super) ca: Option<FileSetting>,
+    /// A certificate, and its key.
+    pub(super) client: Option<(FileSetting, FileSetting)>,
 }
 
 impl Settings {
@@ -58,7 +117,28 @@ impl Settings {
             either("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
             &["http/protobuf"],
         )?;
-        let collector = collector(&endpoint).map_err(|problem| invalid(endpoint_variable, problem))?;
+        let (collector, encrypted) =
+            collector(&endpoint).map_err(|problem| invalid(endpoint_variable, problem))?;
+        let file = |of_traces, of_all| {
+            let (variable, file) = either(of_traces, of_all)?;
+            Some(FileSetting { variable, file: file.into() })
+        };
+        let ca = file("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE");
+        let certificate =
+            file("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
+        let key = file("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY");
+        let client = match (certificate, key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (Some(FileSetting { variable, .. }), None) => {
+                return Err(invalid(variable, "its key is missing: set OTEL_EXPORTER_OTLP_CLIENT_KEY too"));
+            }
+            (None, Some(FileSetting { variable, .. })) => {
+                let problem = "its certificate is missing: set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE too";
+                return Err(invalid(variable, problem));
+            }
+        };
+        let tls = encrypted.then_some(TlsFiles { ca, client });
 
         one_of(set("OTEL_TRACES_SAMPLER"), &SAMPLERS)?;
         if let Some((name, ratio)) = set("OTEL_TRACES_SAMPLER_ARG").filter(|_| {
@@ -67,19 +147,18 @@ impl Settings {
         {
             return Err(invalid(name, format!("{ratio:?} is not a number from 0 to 1")));
         }
-        for name in [
-            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
-            "OTEL_EXPORTER_OTLP_TIMEOUT",
-            "OTEL_BSP_SCHEDULE_DELAY",
-            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-        ] {
+        for name in ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"] {
             number(set(name))?;
         }
+        let timeout = number(either("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"))?
+            .unwrap_or(TIMEOUT);
+        let timeout = Duration::from_millis(timeout as u64);
         let queue = number(set("OTEL_BSP_MAX_QUEUE_SIZE"))?.unwrap_or(QUEUE);
-        let compression = either("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
-            .map(|(_, compression)| compression)
-            .filter(|compression| compression != "none");
-        Ok(Some(Self { collector, queue, compression }))
+        one_of(
+            either("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"),
+            &["gzip", "none"],
+        )?;
+        Ok(Some(Self { collector, queue, timeout, tls }))
     }
 }
 
@@ -114,14 +193,13 @@ fn number(set: Option<(&'static str, String)>) -> Result<Option<usize>, TracesEr
     }
 }
 
-/// An endpoint's host and port.
-fn collector(endpoint: &str) -> Result<String, &'static str> {
+/// An endpoint's host and port, and whether it is spoken to by TLS.
+fn collector(endpoint: &str) -> Result<(String, bool), &'static str> {
     let uri: Uri = endpoint.parse().unwrap_or_default();
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(host)) => Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80))),
-        (Some("https"), _) => Err(
-            "traces are sent over http:// only; where they have to leave the network, have a collector near the server send them on",
-        ),
-        _ => Err("it is no URL that begins with http://, such as http://localhost:4318"),
-    }
+    let (host, encrypted, default_port) = match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(host)) => (host, false, 80),
+        (Some("https"), Some(host)) => (host, true, 443),
+        _ => return Err("it is no URL that begins with http:// or https://, such as http://localhost:4318"),
+    };
+    Ok((format!("{host}:{}", uri.port_u16().unwrap_or(default_port)), encrypted))
 }

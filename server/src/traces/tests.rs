@@ -1,4 +1,4 @@
-use super::settings::QUEUE;
+use super::settings::{QUEUE, TlsFiles};
 use super::*;
 use opentelemetry::Value;
 use opentelemetry::trace::{SpanId, Status};
@@ -24,17 +24,63 @@ fn they_are_off_until_an_endpoint_is_set_and_can_be_turned_off_again() {
     assert_eq!(read(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")]), Ok(None));
     // What would be wrong is of no interest then.
     assert_eq!(read(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]), Ok(None));
-    let expected = Settings { collector: "collector:4318".into(), queue: QUEUE, compression: None };
-    assert_eq!(read(&[ENDPOINT]), Ok(Some(expected)));
+    assert_eq!(read(&[ENDPOINT]), Ok(Some(plain())));
+    let timeout = Duration::from_millis(3);
+    assert_eq!(
+        read(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_TIMEOUT", "3")]),
+        Ok(Some(Settings { timeout, ..plain() }))
+    );
+}
+
+/// What [`ENDPOINT`] alone asks for.
+fn plain() -> Settings {
+    let timeout = Duration::from_secs(10);
+    Settings { collector: "collector:4318".into(), queue: QUEUE, timeout, tls: None }
+}
+
+#[test]
+fn by_https_the_collector_is_checked_and_files_of_the_traces_own_win() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector");
+    let by_system = Settings { collector: "collector:443".into(), tls: Some(TlsFiles::default()), ..plain() };
+    assert_eq!(read(&[endpoint]), Ok(Some(by_system)));
+    let file = |variable, file: &str| FileSetting { variable, file: file.into() };
+    let (ca, certificate, key) = (
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "ca.crt"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "tls.crt"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "tls.key"),
+    );
+    let others = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "other.crt");
+    let tls = TlsFiles {
+        ca: Some(file(ca.0, ca.1)),
+        client: Some((file(certificate.0, certificate.1), file(key.0, key.1))),
+    };
+    assert_eq!(read(&[endpoint, others, ca, certificate, key]).unwrap().unwrap().tls.as_ref(), Some(&tls));
+    assert!(read(&[endpoint, certificate]).unwrap_err().contains("its key is missing"));
+    assert!(read(&[endpoint, key]).unwrap_err().contains("its certificate is missing"));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_with_its_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad.pem");
+    std::fs::write(&bad, "no certificate").unwrap();
+    let missing = folder.path().join("missing.pem");
+    for (file, problem) in [(&bad, "holds no certificate"), (&missing, "cannot be read")] {
+        let ca = FileSetting { variable: "OTEL_EXPORTER_OTLP_CERTIFICATE", file: file.clone() };
+        let tls = Some(TlsFiles { ca: Some(ca), client: None });
+        let error = client::client(&Settings { tls, ..plain() }).unwrap_err().to_string();
+        assert!(error.starts_with("OTEL_EXPORTER_OTLP_CERTIFICATE ") && error.contains(problem), "{error}");
+    }
 }
 
 #[test]
 fn what_is_not_supported_is_named_without_its_secrets() {
-    let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:secret@collector");
+    let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://user:secret@collector");
     let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4318/secret");
     for (variable, value, problem) in [
-        (all.0, all.1, "http:// only"),
+        (all.0, all.1, "begins with http:// or https://"),
         (traces.0, traces.1, "begins with http://"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "it may be gzip, none"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "it may be http/protobuf"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "it may be http/protobuf"),
         ("OTEL_TRACES_EXPORTER", "zipkin", "it may be otlp"),
@@ -69,8 +115,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Kept {
 fn spans(during: impl FnOnce()) -> Vec<SpanData> {
     let kept = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
-    let settings = Settings { collector: String::new(), queue: 0, compression: None };
-    let traces = Traces { provider, settings, losses: Arc::default() };
+    let traces = Traces { provider, settings: plain(), losses: Arc::default() };
     let subscriber = tracing_subscriber::registry().with(traces.layer());
     tracing::subscriber::with_default(subscriber, during);
     std::mem::take(&mut kept.0.lock().unwrap())

@@ -67,6 +67,7 @@ fn a_line_that_cannot_be_right_is_named_and_not_shown() {
         assert_eq!(line, 1);
         assert!(problem.contains("hash") && !problem.contains("hunter2"), "{problem}");
     }
+    assert_eq!(text(b"# a\n# b\nann:\xff").unwrap_err().0, 3);
     let ann = hash("apple");
     assert!(problem(&format!("ann:{ann}\nann:{ann}")).1.contains("earlier"));
     assert!(problem(&format!(":{ann}")).1.contains("0 bytes"));

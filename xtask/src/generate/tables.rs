@@ -27,14 +27,18 @@ start with status 64 and one line that names the variable, the value, and what w
 const TRACES: &str = "
 ## Traces
 
-Read as OpenTelemetry has it, from the environment alone. Others that it knows, such as `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, are read too.
+Read as OpenTelemetry has it, from the environment alone. Others that it knows, such as `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, are read too. Each `OTEL_EXPORTER_OTLP_…`
+may be given as `OTEL_EXPORTER_OTLP_TRACES_…`, which wins.
 
 | variable | default | meaning |
 |---|---|---|
-| `OTEL_EXPORTER_OTLP_ENDPOINT` |  | Where traces are sent by OTLP (`http/protobuf`), such as `http://collector:4318`. Without it, or the one below, there are none. |
+| `OTEL_EXPORTER_OTLP_ENDPOINT` |  | Where traces are sent by OTLP (`http/protobuf`), such as `http://collector:4318`, or `https://`. Without it, or the one below, there are none. |
 | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` |  | The same, with the path: `http://collector:4318/v1/traces`. |
 | `OTEL_EXPORTER_OTLP_HEADERS` |  | Sent with each export, such as `authorization=…`. |
 | `OTEL_EXPORTER_OTLP_TIMEOUT` | `10000` | Milliseconds that an export may take. |
+| `OTEL_EXPORTER_OTLP_COMPRESSION` | `none` | `gzip` or `none`. |
+| `OTEL_EXPORTER_OTLP_CERTIFICATE` | the system's | By `https://`: the authorities that may sign for the collector; a file in PEM. |
+| `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, `OTEL_EXPORTER_OTLP_CLIENT_KEY` |  | The server's own certificate and key, where the collector asks for one; files in PEM, read at the start. |
 | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | `tickwire-server` | Who sends them. |
 | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | `parentbased_always_on` | Which are sent; `parentbased_traceidratio` with `0.01` is one in a hundred. |
 | `OTEL_BSP_MAX_QUEUE_SIZE` | `2048` | Spans that wait at most; more are dropped, and counted in the log. |
