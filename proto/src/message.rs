@@ -4,4 +4,23 @@
 #[path = "gen/tickwire.v1.rs"]
 mod generated;
 
+use std::fmt;
+
 pub use generated::{Auth, DataBatch, Error, ErrorCode, Heartbeat, Mode, Resume, Subscribe, Tick};
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_in_no_debug_output() {
+        let auth = Auth { username: "ann".into(), password: "hunter2".into() };
+        assert_eq!(format!("{auth:?}"), "Auth { username: \"ann\", .. }");
+    }
+}

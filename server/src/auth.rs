@@ -14,7 +14,9 @@ use crate::address::network;
 use crate::config::{AuthConfig, ClientIdentity};
 use crate::limiter::FailureLimiter;
 use crate::users::{Users, UsersError};
-use crate::verifier::{Asker, Busy, Inbox, Submitted, Verdict, Verifier, Waiter};
+use crate::verifier::{
+    Asker, Busy, Inbox, MAX_WAITING, MAX_WAITING_OF_NETWORK, Outcome, Verdict, Verifier, Waiter,
+};
 
 /// The longest username, in bytes. Source: docs/PROTOCOL.md, "AUTH".
 pub const MAX_USERNAME_LEN: usize = 255;
@@ -104,7 +106,7 @@ impl CredentialsError {
 }
 
 /// An AUTH, and who sent it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Attempt<'a> {
     /// As given.
     pub username: &'a str,
@@ -140,12 +142,34 @@ pub enum Denial {
     Busy(Duration),
 }
 
-/// After how long one who found too many checks waiting may try again: by then all of them have been made.
-const BUSY_RETRY: Duration = Duration::from_secs(5);
+/// After how long one who found too many checks waiting may try again: by then those of `tickwire hash-password`'s cost have been made.
+pub const BUSY_RETRY: Duration = Duration::from_secs(5);
 
-/// Users that have been let in from an address are not kept out there by what others do in their name elsewhere. So many pairs are remembered:
-/// 65,536 × 32 bytes = 2 MiB. When there are more, they are forgotten, and remembered anew as clients come back.
-const MAX_TRUSTED: usize = 65_536;
+/// Where users have been let in. They are not kept out there by what others do in their name elsewhere.
+///
+/// Pairs of a name, as a number that nobody can choose, and an address. When there are [`MAX_TRUSTED`], those that were not seen again since there
+/// were as many before are forgotten.
+#[derive(Debug, Default)]
+struct Trusted {
+    recent: HashSet<(u64, IpAddr)>,
+    before: HashSet<(u64, IpAddr)>,
+}
+
+/// Pairs of either kind: more than MAX_CONNECTIONS is by default. Twice 131,072 × 40 bytes = 10 MiB.
+const MAX_TRUSTED: usize = 131_072;
+
+impl Trusted {
+    fn insert(&mut self, pair: (u64, IpAddr)) {
+        if self.recent.len() >= MAX_TRUSTED && !self.recent.contains(&pair) {
+            self.before = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(pair);
+    }
+
+    fn contains(&self, pair: &(u64, IpAddr)) -> bool {
+        self.recent.contains(pair) || self.before.contains(pair)
+    }
+}
 
 /// Decides about AUTHs. Shared by all shards; locks are held for moments, per AUTH and never per delivery.
 #[derive(Debug)]
@@ -156,8 +180,7 @@ pub struct Authenticator {
     identity: ClientIdentity,
     addresses: FailureLimiter<IpAddr>,
     names: FailureLimiter<u64>,
-    /// Where names, as numbers that nobody can choose, have been let in.
-    trusted: Mutex<HashSet<(u64, IpAddr)>>,
+    trusted: Mutex<Trusted>,
     numbers: RandomState,
     verifier: Arc<Verifier>,
 }
@@ -175,8 +198,8 @@ impl Authenticator {
             users_file: users_file.clone(),
             users: users.map(|users| RwLock::new(Arc::new(users))),
             identity: *identity,
-            addresses: FailureLimiter::new(*address_failures),
-            names: FailureLimiter::new(*user_failures),
+            addresses: FailureLimiter::new(*address_failures, MAX_WAITING_OF_NETWORK as u32),
+            names: FailureLimiter::new(*user_failures, MAX_WAITING as u32),
             trusted: Mutex::default(),
             numbers: RandomState::new(),
             verifier: Arc::default(),
@@ -213,23 +236,23 @@ impl Authenticator {
     pub fn begin(&self, attempt: &Attempt<'_>, asker: Asker, inbox: &Inbox, now: Instant) -> Answer {
         let Attempt { username, password, address, certificate } = *attempt;
         let (address, name) = (network(address), self.numbers.hash_one(username));
-        if let Some(wait) = self.addresses.wait(&address, now) {
+        let certificate = certificate.filter(|_| self.identity != ClientIdentity::Ignored);
+        let is_named = certificate.is_none_or(|names| names.iter().any(|name| name == username));
+        if is_named && certificate.is_some() && self.identity == ClientIdentity::Sufficient {
+            // There is nothing to guess.
+            return self.accept(name, address);
+        }
+        let is_trusted = self.is_trusted(name, address);
+        let wait = if is_trusted {
+            self.addresses.wait_alone(&address, now)
+        } else {
+            self.addresses.wait(&address, now).or_else(|| self.names.wait(&name, now))
+        };
+        if let Some(wait) = wait {
             return Answer::Denied(Denial::RateLimited(wait));
         }
-        if let Some(wait) = self.names.wait(&name, now)
-            && !self.is_trusted(name, address)
-        {
-            return Answer::Denied(Denial::RateLimited(wait));
-        }
-        if let Some(names) = certificate
-            && self.identity != ClientIdentity::Ignored
-        {
-            if !names.iter().any(|name| name == username) {
-                return self.deny(Denial::Identity, name, address, now);
-            }
-            if self.identity == ClientIdentity::Sufficient {
-                return self.accept(name, address);
-            }
+        if !is_named {
+            return self.deny(Denial::Identity, name, address, now);
         }
         let Some(users) = &self.users else {
             let right = self.credentials.as_ref().is_some_and(|own| own.matches(username, password));
@@ -250,25 +273,25 @@ impl Authenticator {
             Waiter { asker, username: username.into(), address: attempt.address, inbox: inbox.clone() };
         match self.verifier.submit(candidate, password, waiter) {
             Err(Busy) => Answer::Denied(Denial::Busy(BUSY_RETRY)),
-            Ok(Submitted::Joined) => Answer::Checking,
-            // It counts as a failure until it is known not to be one: what is under way is not free to try in any number.
-            Ok(Submitted::New) => {
-                self.charge(name, address, now);
-                Answer::Checking
-            }
+            Ok(()) => Answer::Checking,
         }
     }
 
     /// A password has been checked. To be told also where the client has left meanwhile: what it tried counts all the same.
     pub fn conclude(&self, verdict: &Verdict, now: Instant) -> Answer {
-        let (address, name) = (network(verdict.address), self.numbers.hash_one(&*verdict.username));
-        let charged = verdict.submitted == Submitted::New;
-        match (verdict.right, charged) {
-            (true, true) => self.forgive(name, address),
-            (false, false) => self.charge(name, address, now),
-            _ => {}
+        let Verdict { username, address, candidate, outcome, .. } = verdict;
+        let (address, name) = (network(*address), self.numbers.hash_one(&**username));
+        // Whoever was withdrawn while the check waited is not let in.
+        let is_current = || {
+            self.users.as_ref().is_some_and(|users| {
+                users.read().unwrap_or_else(PoisonError::into_inner).has(username, candidate)
+            })
+        };
+        match outcome {
+            Outcome::Displaced => Answer::Denied(Denial::Busy(BUSY_RETRY)),
+            Outcome::Right if is_current() => self.accept(name, address),
+            Outcome::Right | Outcome::Wrong => self.deny(Denial::Credentials, name, address, now),
         }
-        if verdict.right { self.accept(name, address) } else { Answer::Denied(Denial::Credentials) }
     }
 
     fn deny(&self, denial: Denial, name: u64, address: IpAddr, now: Instant) -> Answer {
@@ -284,19 +307,8 @@ impl Authenticator {
         }
     }
 
-    fn forgive(&self, name: u64, address: IpAddr) {
-        self.addresses.forgive(&address);
-        if !self.is_trusted(name, address) {
-            self.names.forgive(&name);
-        }
-    }
-
     fn accept(&self, name: u64, address: IpAddr) -> Answer {
-        let mut trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
-        if trusted.len() >= MAX_TRUSTED {
-            trusted.clear();
-        }
-        trusted.insert((name, address));
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner).insert((name, address));
         Answer::Accepted
     }
 
@@ -336,7 +348,7 @@ mod tests {
         authenticator: Authenticator,
         inbox: Inbox,
         verdicts: mpsc::Receiver<Verdict>,
-        _file: tempfile::NamedTempFile,
+        file: tempfile::NamedTempFile,
     }
 
     /// [`USERS`], with passwords that cost next to nothing to check.
@@ -365,7 +377,7 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
         let (verdicts, receiver) = mpsc::channel();
-        Desk { authenticator, inbox: Inbox { verdicts, waker }, verdicts: receiver, _file: file }
+        Desk { authenticator, inbox: Inbox { verdicts, waker }, verdicts: receiver, file }
     }
 
     impl Drop for Desk {
@@ -431,6 +443,43 @@ mod tests {
     }
 
     #[test]
+    fn more_right_passwords_of_an_address_than_may_fail_are_checked_at_once() {
+        let desk = desk_without_verifier(ClientIdentity::Ignored);
+        for (name, password) in USERS {
+            assert_eq!(desk.begin(name, password, HOME), Answer::Checking, "{name}");
+        }
+        desk.start();
+        for _ in USERS {
+            assert_eq!(desk.conclude(), Answer::Accepted);
+        }
+    }
+
+    #[test]
+    fn who_is_withdrawn_while_the_password_is_being_checked_is_not_let_in() {
+        let desk = desk_without_verifier(ClientIdentity::Ignored);
+        assert_eq!(desk.begin("ann", "apple", HOME), Answer::Checking);
+        assert_eq!(desk.begin("bob", "pear", HOME), Answer::Checking);
+        let file = std::fs::read_to_string(desk.file.path()).unwrap();
+        let others: Vec<_> = file.lines().filter(|line| !line.starts_with("ann:")).collect();
+        std::fs::write(desk.file.path(), others.join("\n")).unwrap();
+        assert_eq!(desk.authenticator.reload().unwrap(), USERS.len() - 1);
+        desk.start();
+        assert_eq!(desk.conclude(), Answer::Denied(Denial::Credentials));
+        assert_eq!(desk.conclude(), Answer::Accepted);
+    }
+
+    #[test]
+    fn those_seen_last_are_trusted_however_many_there_were() {
+        let mut trusted = Trusted::default();
+        let pair = |number: u32| (7, IpAddr::from(number.to_be_bytes()));
+        (0..=MAX_TRUSTED as u32).for_each(|number| trusted.insert(pair(number)));
+        assert_eq!((trusted.recent.len(), trusted.before.len()), (1, MAX_TRUSTED));
+        assert!(trusted.contains(&pair(0)) && trusted.contains(&pair(MAX_TRUSTED as u32)));
+        (0..MAX_TRUSTED as u32).for_each(|number| trusted.insert(pair(number + (1 << 30))));
+        assert!(!trusted.contains(&pair(0)));
+    }
+
+    #[test]
     fn a_wrong_password_that_is_checked_once_for_many_is_a_failure_of_each() {
         let desk = desk_without_verifier(ClientIdentity::Ignored);
         for _ in 0..ADDRESS_FAILURES {
@@ -481,7 +530,18 @@ mod tests {
             let begin =
                 |username| desk.authenticator.begin(&attempt(username), ASKER, &desk.inbox, Instant::now());
             assert_eq!(begin("ann"), expected, "{identity:?}");
-            assert_eq!(begin("bob"), Answer::Denied(Denial::Identity), "{identity:?}");
+            for _ in 0..ADDRESS_FAILURES {
+                assert_eq!(begin("bob"), Answer::Denied(Denial::Identity), "{identity:?}");
+            }
+            assert!(matches!(begin("bob"), Answer::Denied(Denial::RateLimited(_))), "{identity:?}");
         }
+        // Where there is nothing to guess, nobody is held up by who failed at the same address.
+        let desk = desk(ClientIdentity::Sufficient);
+        for _ in 0..ADDRESS_FAILURES {
+            assert_eq!(desk.ask("ann", "wrong", HOME).0, Answer::Denied(Denial::Credentials));
+        }
+        let attempt =
+            Attempt { username: "ann", password: "", address: HOME.into(), certificate: Some(&names) };
+        assert_eq!(desk.authenticator.begin(&attempt, ASKER, &desk.inbox, Instant::now()), Answer::Accepted);
     }
 }

@@ -24,6 +24,7 @@ pub mod publisher;
 
 pub mod listener;
 pub mod address;
+mod fair_queue;
 pub mod proxy;
 mod bounded_file;
 pub mod tls;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct FailureLimiter<K> {
     limit: u32,
+    under_way: u32,
     known: Mutex<Known<K>>,
 }
 
@@ -37,27 +38,43 @@ pub const MAX_KEYS: usize = 65_536;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<K: Eq + Hash> FailureLimiter<K> {
-    /// Allows each key `limit` failures at once; 0: any number.
+    /// Allows each key `limit` failures at once; 0: any number. So many attempts of a key may be `under_way` before it is known of the first whether it
+    /// has failed.
     #[must_use]
-    pub fn new(limit: u32) -> Self {
+    pub fn new(limit: u32, under_way: u32) -> Self {
         let known = Known { full_at: HashMap::new(), others: None, swept: None };
-        Self { limit, known: Mutex::new(known) }
+        Self { limit, under_way, known: Mutex::new(known) }
     }
 
     /// How long this key has to wait before it may try again, if it has.
     #[must_use]
     pub fn wait(&self, key: &K, now: Instant) -> Option<Duration> {
+        self.until(key, |known| known.others, now)
+    }
+
+    /// The same, for a key that shares no bucket with others, even where there are more than can be remembered.
+    #[must_use]
+    pub fn wait_alone(&self, key: &K, now: Instant) -> Option<Duration> {
+        self.until(key, |_| None, now)
+    }
+
+    fn until(
+        &self,
+        key: &K,
+        otherwise: impl FnOnce(&Known<K>) -> Option<Instant>,
+        now: Instant,
+    ) -> Option<Duration> {
         if self.limit == 0 {
             return None;
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = known.full_at.get(key).copied().or(known.others)?;
+        let full_at = known.full_at.get(key).copied().or_else(|| otherwise(&known))?;
         // The bucket is empty while it takes longer than REFILL less one failure's worth to be full.
         let earliest = (full_at + REFILL / self.limit).checked_sub(REFILL)?;
         earliest.checked_duration_since(now).filter(|wait| !wait.is_zero())
     }
 
-    /// Takes note of a failure, or of an attempt that may become one.
+    /// Takes note of a failure.
     pub fn failed(&self, key: K, now: Instant) {
         if self.limit == 0 {
             return;
@@ -74,22 +91,9 @@ impl<K: Eq + Hash> FailureLimiter<K> {
         } else {
             others.get_or_insert(now)
         };
-        // What was under way at once may fail at once; nobody waits for longer than one failure's worth for that.
-        *full_at = ((*full_at).max(now) + REFILL / self.limit).min(now + REFILL);
-    }
-
-    /// Takes a failure back: the attempt has become a success.
-    pub fn forgive(&self, key: &K) {
-        if self.limit == 0 {
-            return;
-        }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { full_at, others, .. } = &mut *known;
-        if let Some(full_at) = full_at.get_mut(key).or(others.as_mut())
-            && let Some(earlier) = full_at.checked_sub(REFILL / self.limit)
-        {
-            *full_at = earlier;
-        }
+        // What was under way at once may fail at once, and is waited for afterwards, so that nothing is gained by it.
+        let most = REFILL + REFILL / self.limit * self.under_way;
+        *full_at = ((*full_at).max(now) + REFILL / self.limit).min(now + most);
     }
 }
 
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_key_that_used_its_failures_up_waits_and_no_other_does() {
-        let limiter = FailureLimiter::new(3);
+        let limiter = FailureLimiter::new(3, 0);
         let start = Instant::now();
         for _ in 0..3 {
             assert_eq!(limiter.wait(&"bad", start), None);
@@ -112,26 +116,29 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_succeeds_costs_nothing() {
-        let limiter = FailureLimiter::new(1);
-        let now = Instant::now();
-        for _ in 0..100 {
-            assert_eq!(limiter.wait(&"good", now), None);
-            limiter.failed("good", now);
-            assert!(limiter.wait(&"good", now).is_some(), "while it is under way, another has to wait");
-            limiter.forgive(&"good");
+    fn what_fails_at_once_is_waited_for_afterwards() {
+        let limiter = FailureLimiter::new(10, 5);
+        let start = Instant::now();
+        // Ten may fail, and five more that had been begun.
+        for _ in 0..15 {
+            limiter.failed("bad", start);
         }
+        assert_eq!(limiter.wait(&"bad", start), Some(REFILL / 10 * 6));
+        // No more than may be under way can have been.
+        limiter.failed("bad", start);
+        assert_eq!(limiter.wait(&"bad", start), Some(REFILL / 10 * 6));
     }
 
     #[test]
     fn keys_without_end_take_bounded_memory_and_do_not_escape_the_limit() {
-        let limiter = FailureLimiter::new(1);
+        let limiter = FailureLimiter::new(1, 0);
         let now = Instant::now();
         for n in 0..200_000_u32 {
             limiter.failed(n, now);
         }
         assert_eq!(limiter.known.lock().unwrap().full_at.len(), MAX_KEYS);
         assert!(limiter.wait(&u32::MAX, now).is_some());
+        assert!(limiter.wait_alone(&u32::MAX, now).is_none());
         // Once they are forgotten, there is room again.
         let later = now + 2 * REFILL;
         limiter.failed(u32::MAX, later);

@@ -27,6 +27,9 @@ pub const MAX_HASH_ITERATIONS: u32 = 10;
 /// The most lanes.
 pub const MAX_HASH_PARALLELISM: u32 = 16;
 
+/// The shortest hash, in bytes: what `tickwire hash-password` and argon2's own program make.
+const MIN_HASH_LEN: usize = 32;
+
 /// The largest file, in bytes: some 100,000 users.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
@@ -50,6 +53,12 @@ pub enum UsersError {
         line: usize,
         /// What is wrong with it, and what would be right. Never the line itself, which may hold a password.
         problem: String,
+    },
+    /// It has no user: it may have been cut, or be about to be written.
+    #[error("USERS_FILE {}: there is no user in it; a line is name:$argon2id$…, as `tickwire hash-password` makes it", file.display())]
+    Empty {
+        /// The file.
+        file: PathBuf,
     },
     /// The password in STREAM_PASS cannot be hashed.
     #[error("STREAM_PASS cannot be hashed: {0}")]
@@ -175,6 +184,9 @@ impl Users {
             line,
             problem,
         })?;
+        if lines.is_empty() {
+            return Err(UsersError::Empty { file: file.into() });
+        }
         Self::new(lines, credentials, before)
     }
 
@@ -235,6 +247,12 @@ impl Users {
         let known = self.by_name.get(username);
         let digest = self.digests.of(username, password);
         Some(Candidate { user: known.unwrap_or(decoy).clone(), is_known: known.is_some(), digest })
+    }
+
+    /// Whether the candidate still is who the name stands for, with the same hash: the file may have been read again since it was asked for.
+    #[must_use]
+    pub fn has(&self, username: &str, candidate: &Candidate) -> bool {
+        self.by_name.get(username).is_some_and(|user| Arc::ptr_eq(user, &candidate.user))
     }
 
     /// A number that stands for a name.
@@ -312,8 +330,11 @@ fn acceptable(text: &str) -> Result<PasswordHash, String> {
     if hash.version != Some(Version::V0x13.into()) {
         return Err("the hash is of another version of argon2; it must have v=19".into());
     }
-    if hash.hash.is_none() || hash.salt.is_none() {
-        return Err("the hash lacks its salt or its end; it may have been cut".into());
+    // Argon2 takes the length in: what is left of a hash that was cut is no password's.
+    if hash.salt.is_none() || hash.hash.as_ref().is_none_or(|output| output.len() < MIN_HASH_LEN) {
+        return Err(format!(
+            "the hash lacks its salt, or has fewer than {MIN_HASH_LEN} bytes; it may have been cut"
+        ));
     }
     let params =
         Params::try_from(&hash).map_err(|error| format!("the hash's parameters are no good: {error}"))?;

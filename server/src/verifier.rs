@@ -1,15 +1,21 @@
 //! Threads that check passwords against hashes, so that no shard has to: a check takes tens of milliseconds.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 
 use mio::Waker;
 
+use crate::fair_queue::FairQueue;
 use crate::users::{Candidate, Workspace};
 
-/// Checks that wait at once, over all shards; more are refused. At some 30 ms each the last waits for about four seconds.
+/// Checks that wait at once, over all shards. At some 30 ms each the last waits for about four seconds. When there are more, the network that has the
+/// most of them has to give one up for another's.
 pub const MAX_WAITING: usize = 128;
+
+/// Checks of one network that wait at once. It may be a fleet behind a load balancer, each with a user of its own; or somebody who guesses, and has so
+/// many guesses before the first is found to be wrong.
+pub const MAX_WAITING_OF_NETWORK: usize = 16;
 
 /// Clients that wait for one check. A fleet with one password may be larger; the rest comes back in a moment, when the password is known.
 const MAX_WAITERS: usize = 10_000;
@@ -35,10 +41,21 @@ pub struct Verdict {
     pub username: Box<str>,
     /// From where.
     pub address: IpAddr,
-    /// Whether the password is right.
-    pub right: bool,
-    /// Whether the check was made for this one, or for another that asked the same before.
-    pub submitted: Submitted,
+    /// Against whom the password was to be checked.
+    pub candidate: Arc<Candidate>,
+    /// What was found out.
+    pub outcome: Outcome,
+}
+
+/// What has been found out about a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is the user's.
+    Right,
+    /// It is not, or there is no such user.
+    Wrong,
+    /// Nothing: the check gave way to one of a network that had fewer.
+    Displaced,
 }
 
 /// Where a shard's verdicts go to.
@@ -64,20 +81,29 @@ pub struct Waiter {
 }
 
 /// A check that is to be made, for all who gave the same name and password meanwhile.
-#[derive(Debug)]
 struct Check {
-    candidate: Candidate,
+    candidate: Arc<Candidate>,
     password: String,
-    waiters: Vec<(Waiter, Submitted)>,
+    waiters: Vec<Waiter>,
 }
 
-/// What became of a request for a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It will be made.
-    New,
-    /// The same one was waiting already: a fleet of clients with one password costs one check.
-    Joined,
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check").field("waiters", &self.waiters.len()).finish_non_exhaustive()
+    }
+}
+
+impl Check {
+    fn conclude(self, outcome: Outcome) {
+        for Waiter { asker, username, address, inbox } in self.waiters {
+            let candidate = self.candidate.clone();
+            // A shard that has ended needs no verdict.
+            if inbox.verdicts.send(Verdict { asker, username, address, candidate, outcome }).is_ok() {
+                // An eventfd that is full wakes anyway.
+                let _woken = inbox.waker.wake();
+            }
+        }
+    }
 }
 
 /// Too many checks wait.
@@ -93,33 +119,45 @@ pub struct Verifier {
 
 #[derive(Debug, Default)]
 struct Queue {
-    checks: VecDeque<Check>,
+    checks: FairQueue<Check>,
     closed: bool,
 }
 
 impl Verifier {
-    /// Has a check made when its turn comes.
+    /// Has a check made when its turn comes. Who asks for one that waits already, of the same name and password, waits with it: a fleet of clients with
+    /// one password costs one check.
     ///
     /// # Errors
     ///
-    /// [`Busy`] where [`MAX_WAITING`] wait already.
-    pub fn submit(&self, candidate: Candidate, password: &str, waiter: Waiter) -> Result<Submitted, Busy> {
+    /// [`Busy`] where [`MAX_WAITING_OF_NETWORK`] of its network wait already, or [`MAX_WAITING`] of networks that have no more of them than this one.
+    pub fn submit(&self, candidate: Candidate, password: &str, waiter: Waiter) -> Result<(), Busy> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(same) = queue.checks.iter_mut().find(|check| check.candidate.is_same(&candidate)) {
             if same.waiters.len() >= MAX_WAITERS {
                 return Err(Busy);
             }
-            same.waiters.push((waiter, Submitted::Joined));
-            return Ok(Submitted::Joined);
+            same.waiters.push(waiter);
+            return Ok(());
         }
-        if queue.checks.len() >= MAX_WAITING {
+        let own = queue.checks.len_of(waiter.address);
+        if own >= MAX_WAITING_OF_NETWORK {
             return Err(Busy);
         }
-        let waiters = vec![(waiter, Submitted::New)];
-        queue.checks.push_back(Check { candidate, password: password.to_owned(), waiters });
+        let displaced = if queue.checks.len() < MAX_WAITING {
+            None
+        } else {
+            Some(queue.checks.pop_last_of_longest(own + 1).ok_or(Busy)?)
+        };
+        let address = waiter.address;
+        let check =
+            Check { candidate: Arc::new(candidate), password: password.to_owned(), waiters: vec![waiter] };
+        queue.checks.push(address, check);
         drop(queue);
         self.changed.notify_one();
-        Ok(Submitted::New)
+        if let Some(displaced) = displaced {
+            displaced.conclude(Outcome::Displaced);
+        }
+        Ok(())
     }
 
     /// How many wait.
@@ -132,22 +170,16 @@ impl Verifier {
     pub fn run(&self) {
         yield_to_others();
         let mut workspace = Workspace::default();
-        while let Some(Check { candidate, password, waiters }) = self.next() {
-            let right = candidate.verify(&password, &mut workspace);
-            for (Waiter { asker, username, address, inbox }, submitted) in waiters {
-                // A shard that has ended needs no verdict.
-                if inbox.verdicts.send(Verdict { asker, username, address, right, submitted }).is_ok() {
-                    // An eventfd that is full wakes anyway.
-                    let _woken = inbox.waker.wake();
-                }
-            }
+        while let Some(check) = self.next() {
+            let right = check.candidate.verify(&check.password, &mut workspace);
+            check.conclude(if right { Outcome::Right } else { Outcome::Wrong });
         }
     }
 
     fn next(&self) -> Option<Check> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         while !queue.closed {
-            if let Some(check) = queue.checks.pop_front() {
+            if let Some(check) = queue.checks.pop() {
                 return Some(check);
             }
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -172,10 +204,8 @@ fn yield_to_others() {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-    use std::net::Ipv4Addr;
-
     use argon2::{Argon2, Params, PasswordHasher as _};
+    use std::io::Write as _;
 
     use super::*;
     use crate::users::Users;
@@ -204,12 +234,16 @@ mod tests {
     }
 
     impl Desk {
-        fn submit(&self, key: usize, password: &str) -> Result<Submitted, Busy> {
+        fn submit(&self, key: usize, password: &str) -> Result<(), Busy> {
+            self.submit_from([127, 0, 0, 1], key, password)
+        }
+
+        fn submit_from(&self, address: [u8; 4], key: usize, password: &str) -> Result<(), Busy> {
             let candidate = self.users.candidate("ann", password).unwrap();
             let waiter = Waiter {
                 asker: Asker { key, generation: 1 },
                 username: "ann".into(),
-                address: Ipv4Addr::LOCALHOST.into(),
+                address: address.into(),
                 inbox: self.inbox.clone(),
             };
             self.verifier.submit(candidate, password, waiter)
@@ -220,42 +254,70 @@ mod tests {
             std::thread::spawn(move || verifier.run())
         }
 
-        fn verdict(&self) -> (usize, bool, Submitted) {
-            let Verdict { asker, right, submitted, .. } = self.verdicts.recv().unwrap();
-            (asker.key, right, submitted)
+        fn verdict(&self) -> (usize, Outcome) {
+            let Verdict { asker, outcome, .. } = self.verdicts.recv().unwrap();
+            (asker.key, outcome)
         }
     }
 
     #[test]
     fn the_same_password_is_checked_once_for_all_who_wait_and_each_is_told() {
         let desk = desk();
-        assert_eq!(desk.submit(1, "apple"), Ok(Submitted::New));
-        assert_eq!(desk.submit(2, "pear"), Ok(Submitted::New));
-        assert_eq!(desk.submit(3, "apple"), Ok(Submitted::Joined));
+        assert_eq!(desk.submit(1, "apple"), Ok(()));
+        assert_eq!(desk.submit(2, "pear"), Ok(()));
+        assert_eq!(desk.submit(3, "apple"), Ok(()));
         assert_eq!(desk.verifier.waiting(), 2);
         let thread = desk.run();
-        assert_eq!(desk.verdict(), (1, true, Submitted::New));
-        assert_eq!(desk.verdict(), (3, true, Submitted::Joined));
-        assert_eq!(desk.verdict(), (2, false, Submitted::New));
+        assert_eq!(desk.verdict(), (1, Outcome::Right));
+        assert_eq!(desk.verdict(), (3, Outcome::Right));
+        assert_eq!(desk.verdict(), (2, Outcome::Wrong));
         desk.verifier.close();
         thread.join().unwrap();
     }
 
     #[test]
-    fn so_many_checks_wait_and_no_more_but_one_of_them_may_be_joined() {
+    fn so_many_checks_of_a_network_wait_and_no_more_but_one_of_them_may_be_joined() {
         let desk = desk();
-        for key in 0..MAX_WAITING {
-            assert_eq!(desk.submit(key, &format!("guess {key}")), Ok(Submitted::New));
+        for key in 0..MAX_WAITING_OF_NETWORK {
+            assert_eq!(desk.submit(key, &format!("guess {key}")), Ok(()));
         }
-        assert_eq!(desk.submit(MAX_WAITING, "one more"), Err(Busy));
-        assert_eq!(desk.submit(MAX_WAITING, "guess 0"), Ok(Submitted::Joined));
-        assert_eq!(desk.verifier.waiting(), MAX_WAITING);
+        assert_eq!(desk.submit(MAX_WAITING_OF_NETWORK, "one more"), Err(Busy));
+        assert_eq!(desk.submit(MAX_WAITING_OF_NETWORK, "guess 0"), Ok(()));
+        assert_eq!(desk.verifier.waiting(), MAX_WAITING_OF_NETWORK);
         let thread = desk.run();
         assert_eq!(desk.verdict().0, 0);
-        desk.verdicts.iter().take(MAX_WAITING).for_each(drop);
-        assert_eq!(desk.submit(0, "one more"), Ok(Submitted::New), "there is room again");
+        desk.verdicts.iter().take(MAX_WAITING_OF_NETWORK).for_each(drop);
+        assert_eq!(desk.submit(0, "one more"), Ok(()), "there is room again");
         desk.verifier.close();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_few_networks_that_guess_cannot_keep_another_out() {
+        let desk = desk();
+        let guessers = MAX_WAITING / MAX_WAITING_OF_NETWORK;
+        for key in 0..MAX_WAITING {
+            let from = [10, 0, 0, (key % guessers) as u8];
+            assert_eq!(desk.submit_from(from, key, &format!("guess {key}")), Ok(()));
+        }
+        assert_eq!(desk.submit_from([10, 9, 9, 9], 1000, "apple"), Ok(()));
+        assert_eq!(desk.verdict().1, Outcome::Displaced);
+        assert_eq!(desk.verifier.waiting(), MAX_WAITING);
+        let thread = desk.run();
+        for key in 0..guessers {
+            assert_eq!(desk.verdict(), (key, Outcome::Wrong));
+        }
+        assert_eq!(desk.verdict(), (1000, Outcome::Right), "it is its turn after one of each of them");
+        desk.verifier.close();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_password_that_waits_is_in_no_debug_output() {
+        let desk = desk();
+        desk.submit(1, "hunter2").unwrap();
+        let shown = format!("{:?}", desk.verifier);
+        assert!(shown.contains("Check") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
@@ -266,7 +328,7 @@ mod tests {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
 
         let busy = desk();
-        assert_eq!(busy.submit(1, "apple"), Ok(Submitted::New));
+        assert_eq!(busy.submit(1, "apple"), Ok(()));
         busy.verifier.close();
         busy.run().join().unwrap();
         assert!(busy.verdicts.try_recv().is_err());

@@ -71,7 +71,10 @@ fn a_line_that_cannot_be_right_is_named_and_not_shown() {
     let ann = hash("apple");
     assert!(problem(&format!("ann:{ann}\nann:{ann}")).1.contains("earlier"));
     assert!(problem(&format!(":{ann}")).1.contains("0 bytes"));
-    let greedy = "ann:$argon2id$v=19$m=9999999,t=2,p=1$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaA";
+    let cut = format!("ann:{}", &ann[..ann.len() - 3]);
+    assert!(problem(&cut).1.contains("may have been cut"), "{}", problem(&cut).1);
+    let greedy =
+        "ann:$argon2id$v=19$m=9999999,t=2,p=1$c29tZXNhbHQ$c29tZWhhc2hzb21laGFzaHNvbWVoYXNoc29tZWhhc2g";
     assert!(problem(greedy).1.contains("at most m="), "{}", problem(greedy).1);
 }
 
@@ -88,4 +91,17 @@ fn a_password_that_is_withdrawn_in_the_file_leaves_the_one_of_the_environment() 
     assert!(!one.recall("tick", "apple"));
     assert!(!one.candidate("tick", "apple").unwrap().verify("apple", &mut Workspace::default()));
     assert!(one.recall("tick", "wire"));
+}
+
+#[test]
+fn a_file_without_a_user_is_none() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("ann:{}\n", hash("apple"))).unwrap();
+    let before = Users::read(file.path(), None, None).unwrap();
+    // A shell that is about to write into it has emptied it.
+    for text in ["", "\n# nobody yet\n"] {
+        std::fs::write(file.path(), text).unwrap();
+        let error = Users::read(file.path(), None, Some(&before)).unwrap_err();
+        assert!(matches!(error, UsersError::Empty { .. }), "{error}");
+    }
 }
