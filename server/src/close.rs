@@ -17,8 +17,14 @@ pub enum CloseReason {
     ProxyHeader,
     /// The TLS handshake failed, or what came later was no TLS.
     TlsFailed,
-    /// The TLS handshake was not over within its deadline.
+    /// The TLS handshake had begun, and was not over within its deadline; or not within a second, while others waited for its place.
     TlsTimeout,
+    /// The TLS handshake did not get its turn within the deadline.
+    TlsBusy,
+    /// Nothing came, where the client has to begin with a TLS handshake.
+    Silent,
+    /// The client's address has as many connections as one may have; it was told CONNECTION_LIMIT.
+    AddressLimit,
     /// A frame had begun when the time for AUTH was over; the client was told AUTH_TIMEOUT.
     IncompleteFrame,
     /// The client's slot in a drain was over.
@@ -38,6 +44,9 @@ impl CloseReason {
             Self::ProxyHeader,
             Self::TlsFailed,
             Self::TlsTimeout,
+            Self::TlsBusy,
+            Self::Silent,
+            Self::AddressLimit,
             Self::IncompleteFrame,
             Self::Drained,
             Self::Shutdown,
@@ -55,6 +64,9 @@ impl CloseReason {
             Self::ProxyHeader => "proxy_header",
             Self::TlsFailed => "tls_failed",
             Self::TlsTimeout => "tls_timeout",
+            Self::TlsBusy => "tls_busy",
+            Self::Silent => "silent",
+            Self::AddressLimit => "address_limit",
             Self::IncompleteFrame => "incomplete_frame",
             Self::Drained => "drained",
             Self::Shutdown => "shutdown",

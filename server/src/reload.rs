@@ -58,6 +58,7 @@ impl Source {
                 acceptor.reload().map_err(|error| {
                     let passing = match &error {
                         MaterialError::Pem(PemError::Read { source, .. }) => is_passing(source),
+                        MaterialError::NotYetValid { .. } => true,
                         _ => false,
                     };
                     Problem { text: chain(&error), passing }
@@ -100,7 +101,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What a file looked like; `None`: it could not be seen.
-type Look = Option<(u64, u64, u64, i64, i64)>;
+type Look = Option<[i64; 7]>;
 
 #[derive(Debug)]
 struct Watched {
@@ -126,7 +127,11 @@ impl Watched {
     fn look(files: &[PathBuf]) -> Vec<Look> {
         let look = |file| {
             let metadata = fs::metadata(file).ok()?;
-            Some((metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+            // The time of the change too: it is the one that cannot be set, so that what was written over with another's times is seen.
+            let times = [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()];
+            let [dev, ino, size] = [metadata.dev(), metadata.ino(), metadata.size()].map(u64::cast_signed);
+            let [mtime, mtime_nsec, ctime, ctime_nsec] = times;
+            Some([dev, ino, size, mtime, mtime_nsec, ctime, ctime_nsec])
         };
         files.iter().map(look).collect()
     }
@@ -189,7 +194,13 @@ impl Reloader {
         self.watched.push(Watched { source, files, seen: read.clone(), read, problem: None });
     }
 
-    /// Looks until `end`.
+    /// Whether there is nothing to look at.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    /// Looks until `end`. Reading blocks: it is for a thread of its own.
     pub async fn run(mut self, end: CancellationToken) {
         let mut looks = interval(INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

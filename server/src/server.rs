@@ -114,7 +114,6 @@ pub struct Server {
     /// The admin port and the publisher end.
     ending: CancellationToken,
     admin: JoinHandle<()>,
-    reloader: JoinHandle<()>,
     verifier: Arc<Verifier>,
     threads: Vec<Thread>,
 }
@@ -124,6 +123,9 @@ const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 /// The name of the thread that publishes.
 const PUBLISHER: &str = "publisher";
+
+/// The name of the thread that reads files again. It may hang with their file system: nothing else is to hang with it, the server's end included.
+const RELOADER: &str = "reloader";
 
 /// What the names of shards' threads begin with.
 const SHARD: &str = "shard-";
@@ -247,7 +249,6 @@ impl Server {
         // From here on something runs; where the rest does not come about, dropping the server ends it.
         let mut server = Self {
             admin: tokio::spawn(admin.serve(admin_listener, ending.clone())),
-            reloader: tokio::spawn(reloader.run(ending.clone())),
             verifier,
             config,
             local_addr,
@@ -277,6 +278,9 @@ impl Server {
                     .threads
                     .push(Thread::spawn(format!("auth-{number}"), body).map_err(StartError::Threads)?);
             }
+        }
+        if !reloader.is_idle() {
+            server.spawn_reloader(reloader).map_err(StartError::Threads)?;
         }
         tracing::info!(
             listen = %local_addr,
@@ -311,6 +315,16 @@ impl Server {
                     () = end.cancelled() => {}
                 }
             });
+            Ok(())
+        })?);
+        Ok(())
+    }
+
+    fn spawn_reloader(&mut self, reloader: Reloader) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let end = self.ending.clone();
+        self.threads.push(Thread::spawn(RELOADER.into(), move || {
+            runtime.block_on(reloader.run(end));
             Ok(())
         })?);
         Ok(())
@@ -355,7 +369,7 @@ impl Server {
     pub async fn run(mut self) -> Result<(), RunError> {
         let result = self.run_to_the_end().await;
         self.end();
-        for thread in std::mem::take(&mut self.threads) {
+        for thread in std::mem::take(&mut self.threads).into_iter().filter(|thread| thread.name != RELOADER) {
             // How it ended has been told already.
             let _joined = thread.handle.join();
         }
@@ -421,7 +435,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
         self.admin.abort();
-        self.reloader.abort();
     }
 }
 

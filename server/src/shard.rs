@@ -20,6 +20,7 @@ mod connection;
 mod deliver;
 mod wheel;
 mod timers;
+mod notices;
 mod farewell;
 
 use std::collections::{HashMap, VecDeque};
@@ -45,6 +46,7 @@ use crate::verifier::{Inbox, Verdict};
 use accept::Acceptor;
 use connection::Connection;
 use handshake::Handshakes;
+use notices::Notices;
 use topic::Topic;
 use wheel::{Timer, Wheel};
 
@@ -166,6 +168,7 @@ pub struct Shard {
     poll: Poll,
     acceptor: Acceptor,
     handshakes: Handshakes,
+    notices: Notices,
     /// Where verdicts about passwords come to.
     inbox: Inbox,
     verdicts: mpsc::Receiver<Verdict>,
@@ -247,6 +250,7 @@ impl Shard {
             pulse,
             poll: events.poll,
             acceptor: Acceptor::new(listener),
+            notices: Notices::default(),
             handshakes,
             inbox,
             verdicts: receiver,
@@ -318,7 +322,7 @@ impl Shard {
         self.expire_timers();
         taken == EVENTS_PER_TURN
             || verdicts
-            || self.handshakes.have_room()
+            || self.handshakes.have_more()
             || self.acceptor.ready
             || !self.pending.is_empty()
             || !self.walks.is_empty()

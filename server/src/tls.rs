@@ -2,6 +2,7 @@
 //!
 //! A certificate that is read anew is for new connections; those that are there keep the keys they have agreed upon.
 
+mod client_chain;
 mod identity;
 mod material;
 pub(crate) mod pem;
@@ -12,9 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::ServerConfig;
 use rustls::server::ProducesTickets;
 
+pub use client_chain::{MAX_CHAIN_BYTES, MAX_INTERMEDIATES};
 pub use identity::{CertificateError, names};
 pub use material::{Material, MaterialError};
-pub use pem::PemError;
+pub use pem::{FileSetting, PemError};
 
 use crate::config::TlsConfig;
 
@@ -46,12 +48,8 @@ impl TlsAcceptor {
     /// [`MaterialError`], which names the file.
     pub fn new(files: TlsConfig) -> Result<Self, MaterialError> {
         let material = Material::read(&files)?;
-        if material.has_expired() {
-            tracing::warn!(
-                file = %files.cert_file.display(),
-                not_after = material.not_after,
-                "the certificate has expired; clients that look will refuse it"
-            );
+        if let Err(error) = material.check_validity(&files) {
+            tracing::warn!(%error, "clients that look will refuse the certificate");
         }
         let current = Current::new(&files, material, None)?;
         Ok(Self { files, current: Mutex::new(current) })
@@ -83,12 +81,7 @@ impl TlsAcceptor {
     /// [`MaterialError`]; what was in use stays so.
     pub fn reload(&self) -> Result<(), MaterialError> {
         let material = Material::read(&self.files)?;
-        if material.has_expired() {
-            return Err(MaterialError::Expired {
-                file: self.files.cert_file.clone(),
-                not_after: material.not_after,
-            });
-        }
+        material.check_validity(&self.files)?;
         let lock = || self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let (ticketer, client_ca) = {
             let current = lock();

@@ -55,7 +55,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use export::{Bounded, Losses, Reporting};
 use settings::Settings;
-pub use settings::{FileSetting, TracesError};
+pub use settings::TracesError;
 pub use spans::{Arrival, Draining, Publishing};
 
 /// The target of every span here. They are for the exporter alone: the log leaves this target out.

@@ -208,6 +208,12 @@ fn a_full_file_table_is_counted_and_waited_out() {
     assert!(last.frame().is_some());
     first.send(&tickwire_tests::raw::subscribe(tickwire_proto::message::Mode::Tick, None));
     first.batch();
+    let admin: SocketAddr = serving["admin"].as_str().expect("an address").parse().expect("an address");
+    let mut metrics = TcpStream::connect(admin).expect("the admin port accepts");
+    metrics.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it reads");
+    let text = std::io::read_to_string(metrics).expect("it answers");
+    let errors = text.lines().find_map(|line| line.strip_prefix("tickwire_accept_errors_total "));
+    assert!(errors.is_some_and(|errors| errors.parse().is_ok_and(|errors: u64| errors > 0)), "{text}");
     kill_process(Pid::from_child(&child), Signal::KILL).expect("it runs");
     child.wait().expect("it ends");
 }

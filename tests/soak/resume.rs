@@ -1,5 +1,9 @@
 //! A client that is cut off again and again, and continues on another server.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
 use tickwire_client::{Mode, Resume, Tick};
 use tickwire_proto::message::DataBatch;
 use tickwire_tests::raw::subscribe;
@@ -35,6 +39,17 @@ fn a_client_that_is_cut_off_a_hundred_times_has_exactly_the_ticks_of_one_that_is
     let servers = [&one, &two];
     let (mut uninterrupted, first) = Raw::subscribed(one.addr, Mode::Tick);
 
+    // Read as it comes, however long the cuts take: who does not read is cut off too.
+    let end = Arc::new(AtomicU64::new(u64::MAX));
+    let until = end.clone();
+    let whole = thread::spawn(move || {
+        let (mut at, mut all) = (first - 1, Vec::new());
+        while at < until.load(Ordering::Relaxed) {
+            at = take(uninterrupted.batch(), at, &mut all);
+        }
+        all
+    });
+
     let mut dice = Dice(42);
     let mut position = first - 1;
     let mut ticks: Vec<Tick> = Vec::new();
@@ -47,11 +62,8 @@ fn a_client_that_is_cut_off_a_hundred_times_has_exactly_the_ticks_of_one_that_is
         }
         // A part of what comes next has perhaps arrived already; it is thrown away with the connection.
     }
-    let mut expected = Vec::new();
-    let mut at = first - 1;
-    while at < position {
-        at = take(uninterrupted.batch(), at, &mut expected);
-    }
+    end.store(position, Ordering::Relaxed);
+    let expected = whole.join().unwrap();
     assert!(ticks.len() > 1000, "{}", ticks.len());
     assert_eq!(ticks, expected[..ticks.len()]);
     assert_eq!(position, first - 1 + ticks.len() as u64, "TICK has a tick for every sequence");

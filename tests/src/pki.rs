@@ -84,6 +84,7 @@ fn key() -> KeyPair {
 pub struct Names {
     common: Option<String>,
     alternatives: Vec<String>,
+    not_before: Option<SystemTime>,
     not_after: SystemTime,
 }
 
@@ -99,7 +100,7 @@ impl Names {
     #[must_use]
     pub fn alternatives(names: &[&str]) -> Self {
         let alternatives = names.iter().map(ToString::to_string).collect();
-        Self { common: None, alternatives, not_after: SystemTime::now() + DAY }
+        Self { common: None, alternatives, not_before: None, not_after: SystemTime::now() + DAY }
     }
 
     /// A common name as well.
@@ -112,6 +113,12 @@ impl Names {
     #[must_use]
     pub fn until(self, not_after: SystemTime) -> Self {
         Self { not_after, ..self }
+    }
+
+    /// Good from then on, to the second. Without this, since long ago.
+    #[must_use]
+    pub fn from(self, not_before: SystemTime) -> Self {
+        Self { not_before: Some(not_before), ..self }
     }
 
     /// Good until yesterday.
@@ -127,8 +134,13 @@ impl Names {
             params.distinguished_name.push(DnType::CommonName, name);
         }
         params.subject_alt_names = self.alternatives.iter().map(|name| alternative(name)).collect();
-        let since_1970 = self.not_after.duration_since(UNIX_EPOCH).expect("a time after 1970");
-        params.not_after = date_time_ymd(1970, 1, 1) + since_1970;
+        let date = |time: SystemTime| {
+            date_time_ymd(1970, 1, 1) + time.duration_since(UNIX_EPOCH).expect("a time after 1970")
+        };
+        params.not_after = date(self.not_after);
+        if let Some(not_before) = self.not_before {
+            params.not_before = date(not_before);
+        }
         params
     }
 }

@@ -1,12 +1,13 @@
 //! A client that speaks raw bytes.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use prost::Message;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 use tickwire_proto::encode::FrameMessage;
 use tickwire_proto::message::{Auth, DataBatch, Error, ErrorCode, Mode, Resume, Subscribe};
 use tickwire_proto::{FrameType, Parsed, parse};
@@ -44,10 +45,19 @@ impl Raw<TlsStream> {
     /// Where there is no connection.
     #[must_use]
     pub fn tls(addr: SocketAddr, config: &Arc<ClientConfig>) -> Self {
+        Self::tls_over(Raw::connect(addr), config)
+    }
+
+    /// The same, over a connection that has been made.
+    ///
+    /// # Panics
+    ///
+    /// Never, where the configuration is [`trust`](crate::trust::trust)'s.
+    #[must_use]
+    pub fn tls_over(raw: Raw, config: &Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(config.clone(), name).expect("a configuration that fits");
-        let stream = Raw::connect(addr).stream;
-        Self { stream: StreamOwned::new(session, stream), buffer: Vec::new() }
+        Self { stream: StreamOwned::new(session, raw.stream), buffer: Vec::new() }
     }
 
     /// Does the handshake, up to the client's last word.
@@ -71,7 +81,23 @@ impl Raw {
     /// Where that fails.
     #[must_use]
     pub fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).expect("the server accepts");
+        Self::prepared(TcpStream::connect(addr).expect("the server accepts"))
+    }
+
+    /// Connects from another of this machine's addresses, such as 127.0.0.2.
+    ///
+    /// # Panics
+    ///
+    /// Where that fails.
+    #[must_use]
+    pub fn connect_from(source: Ipv4Addr, addr: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of this machine's");
+        socket.connect(&addr.into()).expect("the server accepts");
+        Self::prepared(socket.into())
+    }
+
+    fn prepared(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("nodelay can be set");
         Self::over(stream)

@@ -28,7 +28,8 @@ pub fn trust(authority: &Authority, own: Option<&Pair>) -> Arc<ClientConfig> {
         None => builder.with_no_client_auth(),
         Some(pair) => {
             let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key in PEM");
-            let chain = vec![certificate(&pair.certificate)];
+            let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
+            let chain = chain.collect::<Result<_, _>>().expect("certificates in PEM");
             builder.with_client_auth_cert(chain, key).expect("the key is the certificate's")
         }
     };

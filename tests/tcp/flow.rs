@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tickwire_proto::message::{ErrorCode, Mode};
+use tickwire_proto::message::{ErrorCode, Mode, Resume};
 use tickwire_tests::raw::{auth, subscribe};
 use tickwire_tests::{PATIENCE, Raw, TestServer, Witness, eventually};
 
@@ -17,12 +17,17 @@ const DEADLINE: [&str; 6] =
 
 /// A client with the smallest receive buffer the kernel gives, subscribed to the flood.
 fn slow_client(server: &TestServer) -> Raw {
+    slow_client_after(server, None)
+}
+
+/// The same, after a position.
+fn slow_client_after(server: &TestServer, position: Option<Resume>) -> Raw {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&server.addr.into()).unwrap();
     let mut stream: std::net::TcpStream = socket.into();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    std::io::Write::write_all(&mut stream, &[auth(), subscribe(Mode::Tick, None)].concat()).unwrap();
+    std::io::Write::write_all(&mut stream, &[auth(), subscribe(Mode::Tick, position)].concat()).unwrap();
     Raw::over(stream)
 }
 
@@ -87,11 +92,10 @@ fn a_reader_that_falls_out_of_the_ring_while_it_catches_up_is_closed() {
     let server = TestServer::start(&flags);
     let (mut live, first) = Raw::subscribed(server.addr, Mode::Tick);
     live.batch();
-    let mut slow = slow_client(&server);
-    let resume = Some(tickwire_proto::message::Resume { epoch: 0, after_sequence: first });
-    slow.send(&subscribe(Mode::Tick, resume));
+    let slow = slow_client_after(&server, Some(Resume { epoch: 0, after_sequence: first }));
     drop(live);
     eventually("it is closed", || server.closed("slow_consumer") >= 1);
+    assert!(slow_reason(slow).contains("fell out of the log"));
 }
 
 #[test]
@@ -106,7 +110,8 @@ fn stopped_readers_do_not_disturb_the_others() {
 
 #[test]
 fn a_client_that_asks_and_never_reads_the_answers_is_closed() {
-    let server = TestServer::start(&["--feed-rate", "1"]);
+    // Nothing but what waits for it can end it.
+    let server = TestServer::start(&["--feed-rate", "1", "--write-deadline-ms", "3600000"]);
     let mut slow = slow_client(&server);
     // Each of these is answered by an ERROR; 200,000 of them would be 16 MB.
     let bad = tickwire_proto::encode::FrameMessage::to_frame(&tickwire_proto::message::Subscribe {
@@ -128,10 +133,10 @@ fn a_client_that_asks_and_never_reads_the_answers_is_closed() {
 #[test]
 fn a_burst_of_resumes_that_cannot_be_and_whose_answers_are_not_read_ends_that_client_alone() {
     // Once, the connection was closed beneath the code that answered it, and the shard with it.
-    let server = TestServer::start(&["--feed-rate", "10", "--auth-failure-limit", "0"]);
+    let flags = ["--feed-rate", "10", "--auth-failure-limit", "0", "--write-deadline-ms", "3600000"];
+    let server = TestServer::start(&flags);
     let mut witness = Witness::start(&server);
-    let impossible =
-        subscribe(Mode::Tick, Some(tickwire_proto::message::Resume { epoch: 1, after_sequence: 1 }));
+    let impossible = subscribe(Mode::Tick, Some(Resume { epoch: 1, after_sequence: 1 }));
     let mut slow = slow_client(&server);
     slow.stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
     for _ in 0..100 {

@@ -1,7 +1,7 @@
 //! Bytes that are no frames, frames that may not come, and good frames in odd pieces.
 
 use tickwire_proto::encode::{FrameMessage, frame};
-use tickwire_proto::message::{DataBatch, ErrorCode, Heartbeat, Mode};
+use tickwire_proto::message::{DataBatch, ErrorCode, Heartbeat, Mode, Subscribe};
 use tickwire_proto::{FrameType, HEADER_LEN};
 use tickwire_tests::raw::{auth, subscribe};
 use tickwire_tests::{Raw, TestServer, Witness};
@@ -66,6 +66,14 @@ fn a_stranger_may_send_less_than_a_friend() {
     let mut stranger = Raw::connect(server.addr);
     stranger.send(five_thousand);
     assert!(stranger.expect_refusal(ErrorCode::FrameTooLarge).message.contains("4096"));
+    let mut friend = Raw::authenticated(server.addr);
+    let names = (0..1000).map(|number| format!("SYMBOL{number}")).collect();
+    let unknown = Subscribe { mode: Mode::Tick.into(), resume: None, symbols: names }.to_frame();
+    assert!(unknown.len() > 5000);
+    friend.send(&unknown);
+    // It is read, and refused for what is in it; the connection goes on.
+    assert_eq!(friend.error().0, ErrorCode::UnknownSymbol);
+    friend.subscribe(Mode::Tick);
 }
 
 #[test]

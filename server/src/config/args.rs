@@ -388,7 +388,7 @@ fn auth(args: &Args, tls: Option<&TlsConfig>) -> Result<AuthConfig, ConfigError>
     let by_certificate = tls.is_some() && args.tls_client_identity == Some(ClientIdentity::Sufficient);
     if password.is_none() && args.users_file.is_none() && !by_certificate {
         return Err(ConfigError::Invalid(
-            "STREAM_PASS is not set: there is no default password; set it to what clients are to authenticate with, or set USERS_FILE".into(),
+            "STREAM_PASS is not set: there is no default password; set it to what clients are to authenticate with, or set USERS_FILE, or TLS_CLIENT_IDENTITY=sufficient".into(),
         ));
     }
     let credentials = password

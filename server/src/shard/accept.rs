@@ -10,6 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 use tickwire_proto::message::ErrorCode;
 
 use super::connection::{Connection, Stage};
+use super::notices::Notice;
 use super::session::Refusal;
 use super::transport::Transport;
 use super::{Shard, Token};
@@ -17,6 +18,9 @@ use crate::close::CloseReason;
 
 /// How many connections a turn accepts: a storm of them does not keep the connected waiting.
 const ACCEPTS_PER_TURN: usize = 64;
+
+/// The most connections that are still accepted at once when the server drains: as many as a backlog holds. Others may come as fast as they are accepted.
+const LAST_ACCEPTS: usize = 16 * 1024;
 
 /// How long nothing is accepted after an accept failed for want of something (files, memory) that only time brings back.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -48,6 +52,19 @@ impl Acceptor {
 }
 
 impl Shard {
+    /// Accepts those who have connected already, and nobody after them.
+    pub(super) fn accept_the_last(&mut self) {
+        self.acceptor.ready = true;
+        self.acceptor.paused_until = None;
+        for _ in 0..LAST_ACCEPTS.div_ceil(ACCEPTS_PER_TURN) {
+            if !self.acceptor.ready {
+                break;
+            }
+            self.accept();
+        }
+        self.acceptor.close();
+    }
+
     pub(super) fn accept(&mut self) {
         if self.acceptor.paused_until.is_some_and(|until| self.now >= until) {
             self.acceptor.paused_until = None;
@@ -109,7 +126,7 @@ impl Shard {
             // It is only told so: the place that it takes meanwhile is none of those that are bounded.
             self.connections[key].up.counted = false;
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
-            if !self.may_be_refused(key) {
+            if !self.may_be_refused(key, CloseReason::Refused(ErrorCode::ConnectionLimit)) {
                 return;
             }
         }
@@ -129,15 +146,17 @@ impl Shard {
             let limit = self.shared.config.limits.max_connections;
             let message =
                 format!("the server holds {limit} connections, as many as it may; try another, or later");
+            self.notice(key, Notice::ConnectionLimit, &message);
             self.refuse(key, Refusal::new(ErrorCode::ConnectionLimit, message));
         } else if self.shared.addresses.enter(connection.up.peer.ip()) {
             connection.up.address_counted = true;
             self.arm(key);
-        } else if self.may_be_refused(key) {
+        } else if self.may_be_refused(key, CloseReason::AddressLimit) {
             let limit = self.shared.addresses.most();
             let message =
                 format!("your address has {limit} connections, as many as one may; close some, or try later");
-            self.refuse(key, Refusal::new(ErrorCode::ConnectionLimit, message));
+            self.notice(key, Notice::ConnectionLimit, &message);
+            self.refuse_as(key, Refusal::new(ErrorCode::ConnectionLimit, message), CloseReason::AddressLimit);
         }
     }
 
@@ -151,13 +170,13 @@ impl Shard {
     }
 
     /// Whether the connection can be told that it is over a limit. If too many are being told so, it is closed without a word.
-    fn may_be_refused(&mut self, key: usize) -> bool {
+    fn may_be_refused(&mut self, key: usize, reason: CloseReason) -> bool {
         let free = self.acceptor.refused < MAX_REFUSED;
         if free {
             self.acceptor.refused += 1;
             self.connections[key].up.refused = true;
         } else {
-            self.close(key, CloseReason::Refused(ErrorCode::ConnectionLimit));
+            self.close(key, reason);
         }
         free
     }

@@ -7,6 +7,7 @@ use tickwire_proto::message::{Auth, ErrorCode, Heartbeat};
 
 use super::Shard;
 use super::connection::{Connection, Kind};
+use super::notices::Notice;
 use super::session::{Refusal, Session};
 use crate::auth::{Answer, Attempt, Denial};
 use crate::metrics::AuthFailure;
@@ -32,7 +33,7 @@ impl Shard {
         let asker = Asker { key, generation: connection.up.generation };
         match shared.authenticator.begin(&attempt, asker, inbox, Instant::now()) {
             Answer::Accepted => self.let_in(key, &auth.username),
-            Answer::Denied(denial) => self.deny(key, denial, &auth.username),
+            Answer::Denied(denial) => self.deny(key, denial),
             Answer::Checking => {
                 connection.up.input.enter(Session::Checking);
                 self.arm(key);
@@ -65,7 +66,7 @@ impl Shard {
             return;
         }
         match answer {
-            Answer::Denied(denial) => self.deny(*key, denial, username),
+            Answer::Denied(denial) => self.deny(*key, denial),
             Answer::Accepted | Answer::Checking => {
                 self.let_in(*key, username);
                 self.connections[*key].up.unparsed = true;
@@ -87,8 +88,7 @@ impl Shard {
         self.arm(key);
     }
 
-    fn deny(&mut self, key: usize, denial: Denial, username: &str) {
-        tracing::debug!(peer = %self.connections[key].up.peer, username, ?denial, "AUTH failed");
+    fn deny(&mut self, key: usize, denial: Denial) {
         let limited =
             |message: &str, wait: Duration| Refusal::new(ErrorCode::RateLimited, message).retry_after(wait);
         let refusal = match denial {
@@ -103,6 +103,8 @@ impl Shard {
             Denial::Busy(wait) => limited("too many passwords are being checked", wait),
         };
         self.metrics.auth_failed(reason(denial));
+        // Not the name: it may be a password, in the wrong field.
+        self.notice(key, Notice::Auth, &refusal.message);
         self.refuse(key, refusal);
     }
 }

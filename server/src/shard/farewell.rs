@@ -108,7 +108,8 @@ impl Shard {
     /// An ERROR frame; its retry_after_ms is the refusal's and up to half as much again, so that those refused together do not come
     /// back together.
     pub(super) fn error(&self, key: usize, refusal: Refusal) -> Bytes {
-        let base = u64::try_from(refusal.retry_after.as_millis()).unwrap_or(u64::MAX);
+        // Not rounded down: too early is in vain, and 0 would say that retrying makes no sense.
+        let base = u64::try_from(refusal.retry_after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         let jitter = self.dice(key) % (base / 2 + 1);
         let retry_after_ms = u32::try_from(base + jitter).unwrap_or(u32::MAX);
         Error { code: refusal.code.into(), message: refusal.message, retry_after_ms }.to_frame()
@@ -130,12 +131,7 @@ impl Shard {
             Phase::Serving => {}
             Phase::Draining => {
                 // Those who have connected already are served: closing the listener would reset them.
-                self.acceptor.ready = true;
-                self.acceptor.paused_until = None;
-                while self.acceptor.ready {
-                    self.accept();
-                }
-                self.acceptor.close();
+                self.accept_the_last();
                 let mut keys: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
                 // Their order is that of their arrival; their departure's is not to be.
                 keys.sort_by_cached_key(|key| self.dice(*key));

@@ -6,6 +6,7 @@ use super::Shard;
 use super::accept::canonical;
 use super::connection::Stage;
 use super::input::Proxied;
+use super::notices::Notice;
 use super::session::{Request, Session};
 use super::transport::Opened;
 use crate::close::CloseReason;
@@ -142,7 +143,7 @@ impl Shard {
                 Received::All
             }
             Err(error) => {
-                tracing::debug!(shard = self.number, %proxy, %error, "closed");
+                self.notice(key, Notice::ProxyHeader, &error);
                 self.close(key, CloseReason::ProxyHeader);
                 Received::Ended
             }

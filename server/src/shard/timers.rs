@@ -7,6 +7,7 @@ use super::Shard;
 use super::connection::{Connection, Kind, Stage};
 use super::session::{Refusal, Session};
 use super::wheel::{Timer, Wheel};
+use crate::auth::BUSY_RETRY;
 use crate::close::CloseReason;
 use crate::config::{Config, HEARTBEAT_GRACE};
 use crate::metrics::AuthFailure;
@@ -104,6 +105,9 @@ impl Shard {
         let skip = connection.subscription.as_ref().and_then(|subscription| subscription.skip.as_deref());
         if passed(entry) {
             self.on_entry_deadline(key);
+        } else if passed(Some(silence)) && connection.up.input.session() == Session::Checking {
+            let refusal = Refusal::new(ErrorCode::RateLimited, "the password could not be checked in time");
+            self.refuse(key, refusal.retry_after(BUSY_RETRY));
         } else if passed(Some(silence)) {
             let timeout = config.protocol.heartbeat_timeout + HEARTBEAT_GRACE;
             let message = format!("no frame from the client for {}", shown(timeout));
@@ -125,7 +129,9 @@ impl Shard {
         let (connection, deadline) = (&self.connections[key], self.shared.config.protocol.auth_deadline);
         match connection.up.stage {
             Stage::ProxyHeader => self.close(key, CloseReason::ProxyHeader),
-            Stage::Handshake => self.close(key, CloseReason::TlsTimeout),
+            Stage::Handshake if connection.up.handshaking => self.close(key, CloseReason::TlsTimeout),
+            Stage::Handshake if connection.up.in_line => self.close(key, CloseReason::TlsBusy),
+            Stage::Handshake => self.close(key, CloseReason::Silent),
             Stage::Open => {
                 self.metrics.auth_failed(AuthFailure::Timeout);
                 let begun = connection.up.input.held() > 0;

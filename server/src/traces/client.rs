@@ -6,11 +6,11 @@ use reqwest::blocking::Client;
 use reqwest::redirect::Policy;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::settings::{FileSetting, Settings, TlsFiles, TracesError};
-use crate::tls::pem::{bytes, certificates, key, roots};
+use super::settings::{Settings, TlsFiles, TracesError};
+use crate::tls::pem::certified;
 
 /// A client of the collector. Its files are read once, here.
 ///
@@ -52,11 +52,17 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn config(TlsFiles { ca, client }: &TlsFiles) -> Result<ClientConfig, TracesError> {
     let roots = match ca {
-        Some(FileSetting { variable, file }) => roots(variable, file, &bytes(variable, file)?)?,
+        Some(file) => file.roots(&file.bytes()?)?,
         None => system_roots()?,
     };
-    let client = client.as_ref().map(|(certificate, key)| own(certificate, key)).transpose()?;
-    trusting(roots, client)
+    let own = match client {
+        Some((certificate, key)) => {
+            let resolver = SingleCertAndKey::from(certified(certificate, key, &provider())?);
+            Some(Arc::new(resolver) as Arc<dyn ResolvesClientCert>)
+        }
+        None => None,
+    };
+    trusting(roots, own)
 }
 
 fn system_roots() -> Result<RootCertStore, TracesError> {
@@ -64,17 +70,4 @@ fn system_roots() -> Result<RootCertStore, TracesError> {
     // Among a system's hundred there may be one that is older than the rules; the others are as good as before.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() { Err(TracesError::NoSystemRoots) } else { Ok(roots) }
-}
-
-fn own(certificate: &FileSetting, private: &FileSetting) -> Result<Arc<dyn ResolvesClientCert>, TracesError> {
-    let FileSetting { variable, file } = certificate;
-    let chain = certificates(variable, file, &bytes(variable, file)?)?;
-    let FileSetting { variable, file } = private;
-    let key = key(variable, file, &bytes(variable, file)?)?;
-    let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TracesError::Pair {
-        certificate: certificate.clone(),
-        key: private.clone(),
-        source,
-    })?;
-    Ok(Arc::new(SingleCertAndKey::from(certified)))
 }

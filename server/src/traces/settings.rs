@@ -1,13 +1,11 @@
 //! The variables that say whether there are traces, and where they go.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
 use opentelemetry_otlp::ExporterBuildError;
 
-use crate::tls::PemError;
+use crate::tls::{FileSetting, PemError};
 
 /// How many spans wait for their export where OTEL_BSP_MAX_QUEUE_SIZE says nothing: the standard's default. At some 500 bytes each, 1 MiB.
 pub(super) const QUEUE: usize = 2048;
@@ -33,16 +31,6 @@ pub enum TracesError {
     /// A certificate or a key.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// The key is another's.
-    #[error("{key} does not belong to the certificate in {certificate}")]
-    Pair {
-        /// The certificate.
-        certificate: FileSetting,
-        /// The key.
-        key: FileSetting,
-        /// Why.
-        source: rustls::Error,
-    },
     /// Nobody would be trusted.
     #[error(
         "this system has no certificates of authorities; name the collector's in OTEL_EXPORTER_OTLP_CERTIFICATE"
@@ -57,21 +45,6 @@ pub enum TracesError {
     /// The exporter.
     #[error("cannot set the export of traces up")]
     Exporter(#[from] ExporterBuildError),
-}
-
-/// A file, and the variable that names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSetting {
-    /// The variable.
-    pub variable: &'static str,
-    /// The file.
-    pub file: PathBuf,
-}
-
-impl fmt::Display for FileSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.variable, self.file.display())
-    }
 }
 
 /// What the environment asks for, as far as the SDK does not read it by itself.

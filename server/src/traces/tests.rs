@@ -1,5 +1,6 @@
 use super::settings::{QUEUE, TlsFiles};
 use super::*;
+use crate::tls::FileSetting;
 use opentelemetry::Value;
 use opentelemetry::trace::{SpanId, Status};
 use opentelemetry_sdk::error::OTelSdkResult;
