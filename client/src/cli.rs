@@ -25,14 +25,15 @@ pub(crate) struct ServerArgs {
     /// Where a server is; several, separated by commas, are tried in turn.
     #[arg(
         long,
-        env = "TICKWIRE_ADDRESS",
+        env = filled("TICKWIRE_ADDRESS"),
         value_name = "HOST:PORT",
+        value_parser = trimmed,
         value_delimiter = ',',
         default_value = "127.0.0.1:21591"
     )]
     address: Vec<String>,
     /// The user to authenticate as.
-    #[arg(long, env = "STREAM_USER", value_name = "NAME", default_value = "tickwire")]
+    #[arg(long, env = filled("STREAM_USER"), value_name = "NAME", default_value = "tickwire")]
     user: String,
     /// That user's password; better given as STREAM_PASS, as flags can be seen in the process list. It may be left away with --cert, for a server
     /// to which the certificate is enough.
@@ -55,7 +56,17 @@ pub(crate) struct ServerArgs {
     server_name: Option<String>,
 }
 
+/// An address as it is meant: a list may have spaces behind its commas.
+fn trimmed(address: &str) -> Result<String, std::convert::Infallible> {
+    Ok(address.trim().to_owned())
+}
+
 impl ServerArgs {
+    /// How many servers there are to try.
+    pub(crate) fn addresses(&self) -> usize {
+        self.address.len()
+    }
+
     pub(crate) fn client(self) -> Result<Client> {
         let tls = self.tls()?;
         let password = match (self.password, &self.cert) {

@@ -80,7 +80,7 @@ pub struct Client {
 /// How patiently servers are talked to.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// How long connecting, the TLS handshake, and each answer, may take. 10 s by default.
+    /// How long connecting, and each answer, may take; a TLS handshake twice that, as a server may have it wait for its turn. 10 s by default.
     pub answer: Duration,
     /// How often a HEARTBEAT is sent. 10 s by default; it must be less than the server's HEARTBEAT_TIMEOUT.
     pub heartbeat: Duration,

@@ -38,7 +38,7 @@ pub struct ConnectOptions {
     pub source: Option<IpAddr>,
     /// `None`: without TLS.
     pub tls: Option<Tls>,
-    /// How long connecting, the TLS handshake, and each answer, then and later, may take.
+    /// How long connecting and each answer, then and later, may take; a TLS handshake twice that.
     pub answer: Duration,
 }
 
@@ -72,6 +72,10 @@ pub enum Incoming {
     Notice(ServerError),
 }
 
+/// How many times as long as an answer a TLS handshake may take: a server that many connect to has them wait for their turn first, and each
+/// handshake have its time afterwards.
+const HANDSHAKE_FACTOR: u32 = 2;
+
 /// The answer to a SUBSCRIBE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
@@ -103,7 +107,9 @@ impl Link {
             None => Transport::Plain(socket),
             Some((tls, name)) => {
                 let handshake = tls.handshake(address, name, socket);
-                Transport::Tls(Box::new(within("TLS handshake", address, *answer, handshake).await??))
+                Transport::Tls(Box::new(
+                    within("TLS handshake", address, *answer * HANDSHAKE_FACTOR, handshake).await??,
+                ))
             }
         };
         let mut link = Self {

@@ -36,6 +36,8 @@ pub enum Event {
     },
     /// The connection was lost, or there was none.
     Disconnected {
+        /// From where, or where none could be made.
+        address: String,
         /// Why.
         error: LinkError,
         /// When the next one is tried.
@@ -67,6 +69,7 @@ impl Subscription {
             backoff,
             events: sender,
             next_address: 0,
+            tried: String::new(),
             connected: false,
         };
         Self { events, task: tokio::spawn(follower.run()) }
@@ -131,6 +134,8 @@ struct Follower {
     events: mpsc::Sender<Result<Event, Error>>,
     /// Which of the addresses is tried next; it counts on, so that it also tells whether all have been tried.
     next_address: usize,
+    /// The address of the last connection that failed, or is being made.
+    tried: String,
     /// Whether a server has taken the stream up before.
     connected: bool,
 }
@@ -168,7 +173,8 @@ impl Follower {
                     return self.tell(Err(Error::Ended(error))).await;
                 }
                 let retry_in = error.retry_after().unwrap_or_else(|| self.backoff.wait());
-                self.tell(Ok(Event::Disconnected { error, retry_in })).await?;
+                let address = self.tried.clone();
+                self.tell(Ok(Event::Disconnected { address, error, retry_in })).await?;
                 tokio::time::sleep(retry_in).await;
             }
         }
@@ -194,6 +200,7 @@ impl Follower {
         let address = addresses[self.next_address % addresses.len()].clone();
         let options = self.client.connect_options();
         self.next_address += 1;
+        self.tried.clone_from(&address);
         Box::pin(async move { Link::connect(&address, &options).await })
     }
 
@@ -211,8 +218,11 @@ impl Follower {
         self.backoff.reset();
         self.connected = true;
         let address = link.address().to_owned();
-        self.tell(Ok(Event::Connected { address, first })).await?;
-        self.read(link, draining).await
+        self.tell(Ok(Event::Connected { address: address.clone(), first })).await?;
+        let left = self.read(link, draining).await?;
+        // Another may have been tried meanwhile, to follow this one.
+        self.tried = address;
+        Ok(left)
     }
 
     /// Hands a link's batches on until it ends; where its server drains, until another has been subscribed.
@@ -249,9 +259,11 @@ impl Follower {
                 connected = established(&mut successor) => {
                     successor = None;
                     match self.succeed(connected).await {
-                        Some((next, opening)) => return Ok(Left::Moved(Box::new(next), opening)),
+                        Ok((next, opening)) => return Ok(Left::Moved(Box::new(next), opening)),
                         // There may be no other server yet; this one is still there.
-                        None => leave_at = Some(Instant::now() + self.backoff.wait()),
+                        Err(retry_after) => {
+                            leave_at = Some(Instant::now() + retry_after.unwrap_or_else(|| self.backoff.wait()));
+                        }
                     }
                     continue;
                 }
@@ -297,11 +309,17 @@ impl Follower {
     }
 
     /// Subscribes on the link that is to follow one whose server drains; nothing is read from that one any more, so that the new one takes up
-    /// right after what has been handed on. One that cannot do so is no successor while the old one lives.
-    async fn succeed(&mut self, connected: Result<Link, LinkError>) -> Option<(Link, Opening)> {
-        let mut link = connected.ok()?;
-        let opening = link.subscribe(&self.request.message(self.continuity.position())).await.ok()?;
-        opening.unavailable.is_none().then_some((link, opening))
+    /// right after what has been handed on. One that cannot do so is no successor while the old one lives; then this answers how long it asks
+    /// to wait, if it does.
+    async fn succeed(
+        &mut self,
+        connected: Result<Link, LinkError>,
+    ) -> Result<(Link, Opening), Option<Duration>> {
+        let asks = |error: LinkError| error.retry_after();
+        let mut link = connected.map_err(asks)?;
+        let opening =
+            link.subscribe(&self.request.message(self.continuity.position())).await.map_err(asks)?;
+        if opening.unavailable.is_some() { Err(None) } else { Ok((link, opening)) }
     }
 
     /// Hands a batch on; while the caller is busy, the server still gets its heartbeats.
@@ -376,6 +394,7 @@ mod tests {
             backoff,
             events: mpsc::channel(EVENTS).0,
             next_address: 0,
+            tried: String::new(),
             connected: false,
         }
     }

@@ -174,6 +174,12 @@ fn over_tls_ticks_come_where_certificates_fit_and_words_where_they_do_not() {
     let mutual = TestServer::start(&[&folder.server_flags()[..], &client_ca].concat());
     let known = ["--ca", folder.ca(), "--cert", member.certificate(), "--key", member.key()];
     let unknown = ["--ca", folder.ca(), "--cert", stranger.certificate(), "--key", stranger.key()];
+    // An authority that was made anew: the same name, another key.
+    let anew = Authority::new("ours");
+    let namesake = Folder::new(&anew.client(Names::common(USER)), &anew);
+    let refused_namesake =
+        format!("the server refused our client certificate {}; check", namesake.certificate());
+    let namesake = ["--ca", folder.ca(), "--cert", namesake.certificate(), "--key", namesake.key()];
     let untrusted = format!(
         "is from none of the authorities in {}; give its authority's certificate with --ca",
         stranger.ca()
@@ -196,6 +202,7 @@ fn over_tls_ticks_come_where_certificates_fit_and_words_where_they_do_not() {
             Some("the server wants a client certificate; give --cert and --key"),
         ),
         (&mutual, &unknown, Some(&refused)),
+        (&mutual, &namesake, Some(&*refused_namesake)),
         (&tls, &[], Some("the server speaks TLS: use --tls")),
         (&plain, &["--tls", "--ca", folder.ca()], Some("the server does not speak TLS; leave --tls away")),
     ] {
@@ -211,6 +218,28 @@ fn over_tls_ticks_come_where_certificates_fit_and_words_where_they_do_not() {
             }
         }
     }
+}
+
+#[test]
+fn several_addresses_are_tried_in_turn_before_it_gives_up() {
+    let server = TestServer::start(&[]);
+    let nobody = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("an address").to_string()
+    };
+    let subscribe = |addresses: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+        command.args(["subscribe", "--count", "1", "--address", addresses]);
+        command.env("STREAM_USER", USER).env("STREAM_PASS", PASSWORD);
+        command.output().expect("the program runs")
+    };
+    let dead = nobody();
+    let output = subscribe(&format!("{dead}, {}", server.addr));
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains(&format!("{dead}: ")), "{}", said(&output));
+    let output = subscribe(&format!("{dead},{}", nobody()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("is a server running there?"), "{}", said(&output));
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Start after this sequence of the server's log, as far as it is kept; 0: with its very first tick.
     #[arg(long, value_name = "SEQUENCE")]
     after: Option<u64>,
-    /// Keep trying where the first connection fails.
+    /// Keep trying where no address can be connected to at first.
     #[arg(long)]
     wait: bool,
     /// Print nothing but ticks and errors.
@@ -52,6 +52,8 @@ struct Seen {
     batches: u64,
     range: Option<(u64, u64)>,
     connections: u64,
+    /// Attempts to connect that failed before the first that did not.
+    failed: usize,
     broken: u64,
 }
 
@@ -87,7 +89,7 @@ async fn subscribe(args: Args) -> Result<bool> {
         .flush()
         .or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     if !args.quiet {
-        let Seen { ticks, batches, range, connections, broken } = &seen;
+        let Seen { ticks, batches, range, connections, failed: _, broken } = &seen;
         let range =
             range.map_or("no sequences".into(), |(first, last)| format!("sequences {first} to {last}"));
         eprintln!(
@@ -156,8 +158,9 @@ impl Printer {
                 seen.connections += 1;
                 say(format!("connected to {address}; what follows starts at sequence {first}"));
             }
-            Ok(Event::Disconnected { error, retry_in }) => {
-                if seen.connections == 0 && !args.wait {
+            Ok(Event::Disconnected { address, error, retry_in }) => {
+                seen.failed += 1;
+                if seen.connections == 0 && seen.failed >= args.server.addresses() && !args.wait {
                     let hint = if matches!(error, LinkError::Connect { .. }) {
                         "is a server running there? "
                     } else {
@@ -165,7 +168,7 @@ impl Printer {
                     };
                     bail!("{}; {hint}--wait keeps trying", chain(&error));
                 }
-                say(format!("{}; trying again in {retry_in:.1?}", chain(&error)));
+                say(format!("{address}: {}; trying the next in {retry_in:.1?}", chain(&error)));
             }
             Ok(Event::Draining { leave_in }) => {
                 say(format!("the server is about to leave; moving to another in {leave_in:.1?}"));

@@ -126,6 +126,8 @@ impl TlsFailure {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
+            // The authority has the name of one that is trusted, but another key.
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => match &files.client_certificate {
                 Some((certificate, _)) => Self::CertificateRefused { certificate: certificate.clone() },
                 None => Self::CertificateRequired,
