@@ -27,7 +27,7 @@ pub(crate) enum What {
     Full,
     /// Latency of 1,000 readers with and without 200 that stop reading.
     Stalled,
-    /// Latency of 1,000 TLS clients on a quiet server, and on one under six attacks at once for a minute; the server's memory.
+    /// Latency of 1,000 TLS clients on a quiet server, and on one under nine attacks at once for a minute; the server's memory.
     Hostile,
     /// TLS: memory per idle connection, and connects per second of CPU.
     Tls,
