@@ -108,7 +108,8 @@ impl Link {
             Some((tls, name)) => {
                 let handshake = tls.handshake(address, name, socket);
                 Transport::Tls(Box::new(
-                    within("TLS handshake", address, *answer * HANDSHAKE_FACTOR, handshake).await??,
+                    within("TLS handshake", address, answer.saturating_mul(HANDSHAKE_FACTOR), handshake)
+                        .await??,
                 ))
             }
         };

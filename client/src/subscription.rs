@@ -262,6 +262,8 @@ impl Follower {
                         Ok((next, opening)) => return Ok(Left::Moved(Box::new(next), opening)),
                         // There may be no other server yet; this one is still there.
                         Err(retry_after) => {
+                            // What one asks for is not for another, which is tried next.
+                            let retry_after = retry_after.filter(|_| self.client.addresses.len() == 1);
                             leave_at = Some(Instant::now() + retry_after.unwrap_or_else(|| self.backoff.wait()));
                         }
                     }

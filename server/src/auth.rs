@@ -12,7 +12,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::address::network;
 use crate::config::{AuthConfig, ClientIdentity};
-use crate::limiter::FailureLimiter;
+use crate::limiter::{FailureLimiter, Sharing};
 use crate::users::{Users, UsersError};
 use crate::verifier::{
     Asker, Busy, Inbox, MAX_WAITING, MAX_WAITING_OF_NETWORK, Outcome, Verdict, Verifier, Waiter,
@@ -136,8 +136,12 @@ pub enum Denial {
     Credentials,
     /// The name is none of those in the certificate.
     Identity,
-    /// Its address, or its user, has failed too often; after so long it may try again.
-    RateLimited(Duration),
+    /// Its address has failed too often; after so long it may try again.
+    AddressLimited(Duration),
+    /// Its user has, from elsewhere.
+    UserLimited(Duration),
+    /// Too many passwords from its address are being checked; after so long there may be room.
+    AddressBusy(Duration),
     /// Too many passwords are being checked; after so long there may be room.
     Busy(Duration),
 }
@@ -155,7 +159,7 @@ struct Trusted {
     before: HashSet<(u64, IpAddr)>,
 }
 
-/// Pairs of either kind: more than MAX_CONNECTIONS is by default. Twice 131,072 × 40 bytes = 10 MiB.
+/// Pairs of either kind: more than MAX_CONNECTIONS is by default. Twice 131,072 × 64 bytes, as hash tables have room to grow: 16 MiB.
 const MAX_TRUSTED: usize = 131_072;
 
 impl Trusted {
@@ -190,16 +194,18 @@ impl Authenticator {
     ///
     /// [`UsersError`] where the users file cannot be used.
     pub fn new(config: &AuthConfig) -> Result<Self, UsersError> {
-        let AuthConfig { credentials, users_file, identity, address_failures, user_failures, .. } = config;
+        let AuthConfig { credentials, users_file, identity, address_failures, user_failures, threads } =
+            config;
         let read = |file: &PathBuf| Users::read(file, credentials.as_ref(), None);
         let users = users_file.as_ref().map(read).transpose()?;
+        let under_way = |waiting: usize| u32::try_from(waiting + threads.get()).unwrap_or(u32::MAX);
         Ok(Self {
             credentials: credentials.clone(),
             users_file: users_file.clone(),
             users: users.map(|users| RwLock::new(Arc::new(users))),
             identity: *identity,
-            addresses: FailureLimiter::new(*address_failures, MAX_WAITING_OF_NETWORK as u32),
-            names: FailureLimiter::new(*user_failures, MAX_WAITING as u32),
+            addresses: FailureLimiter::new(*address_failures, under_way(MAX_WAITING_OF_NETWORK)),
+            names: FailureLimiter::new(*user_failures, under_way(MAX_WAITING)),
             trusted: Mutex::default(),
             numbers: RandomState::new(),
             verifier: Arc::default(),
@@ -243,13 +249,13 @@ impl Authenticator {
             return self.accept(name, address);
         }
         let is_trusted = self.is_trusted(name, address);
-        let wait = if is_trusted {
-            self.addresses.wait_alone(&address, now)
-        } else {
-            self.addresses.wait(&address, now).or_else(|| self.names.wait(&name, now))
-        };
-        if let Some(wait) = wait {
-            return Answer::Denied(Denial::RateLimited(wait));
+        if let Some(wait) = self.addresses.wait(&address, sharing(is_trusted), now) {
+            return Answer::Denied(Denial::AddressLimited(wait));
+        }
+        if let Some(wait) = self.names.wait(&name, Sharing::WithOthers, now)
+            && !is_trusted
+        {
+            return Answer::Denied(Denial::UserLimited(wait));
         }
         if !is_named {
             return self.deny(Denial::Identity, name, address, now);
@@ -272,7 +278,8 @@ impl Authenticator {
         let waiter =
             Waiter { asker, username: username.into(), address: attempt.address, inbox: inbox.clone() };
         match self.verifier.submit(candidate, password, waiter) {
-            Err(Busy) => Answer::Denied(Denial::Busy(BUSY_RETRY)),
+            Err(Busy::Network) => Answer::Denied(Denial::AddressBusy(BUSY_RETRY)),
+            Err(Busy::All) => Answer::Denied(Denial::Busy(BUSY_RETRY)),
             Ok(()) => Answer::Checking,
         }
     }
@@ -281,16 +288,19 @@ impl Authenticator {
     pub fn conclude(&self, verdict: &Verdict, now: Instant) -> Answer {
         let Verdict { username, address, candidate, outcome, .. } = verdict;
         let (address, name) = (network(*address), self.numbers.hash_one(&**username));
-        // Whoever was withdrawn while the check waited is not let in.
-        let is_current = || {
-            self.users.as_ref().is_some_and(|users| {
-                users.read().unwrap_or_else(PoisonError::into_inner).has(username, candidate)
-            })
+        let has = || {
+            let users = self.users.as_ref()?.read().unwrap_or_else(PoisonError::into_inner).clone();
+            users.has(username, candidate)
         };
-        match outcome {
-            Outcome::Displaced => Answer::Denied(Denial::Busy(BUSY_RETRY)),
-            Outcome::Right if is_current() => self.accept(name, address),
-            Outcome::Right | Outcome::Wrong => self.deny(Denial::Credentials, name, address, now),
+        match (outcome, has()) {
+            (Outcome::Displaced, _) => Answer::Denied(Denial::Busy(BUSY_RETRY)),
+            (Outcome::Right, Some(true)) => self.accept(name, address),
+            // It was checked against a hash that has been replaced meanwhile.
+            (Outcome::Right, Some(false)) => Answer::Denied(Denial::Busy(BUSY_RETRY)),
+            // The user has been withdrawn meanwhile.
+            (Outcome::Right, None) | (Outcome::Wrong, _) => {
+                self.deny(Denial::Credentials, name, address, now)
+            }
         }
     }
 
@@ -300,10 +310,11 @@ impl Authenticator {
     }
 
     fn charge(&self, name: u64, address: IpAddr, now: Instant) {
-        self.addresses.failed(address, now);
+        let is_trusted = self.is_trusted(name, address);
+        self.addresses.failed(address, sharing(is_trusted), now);
         // What is wrong where the user has been before says that the user has a wrong password, not that somebody guesses.
-        if !self.is_trusted(name, address) {
-            self.names.failed(name, now);
+        if !is_trusted {
+            self.names.failed(name, Sharing::WithOthers, now);
         }
     }
 
@@ -315,6 +326,11 @@ impl Authenticator {
     fn is_trusted(&self, name: u64, address: IpAddr) -> bool {
         self.trusted.lock().unwrap_or_else(PoisonError::into_inner).contains(&(name, address))
     }
+}
+
+/// Whoever has been let in at an address does not share its failures with strangers, however many there are. That is bounded by [`MAX_TRUSTED`].
+fn sharing(is_trusted: bool) -> Sharing {
+    if is_trusted { Sharing::Never } else { Sharing::WithOthers }
 }
 
 #[cfg(test)]
@@ -429,7 +445,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(desk.ask("ann", "wrong", HOME), (Answer::Denied(Denial::Credentials), true));
         }
-        assert!(matches!(desk.ask("ann", "apple", HOME), (Answer::Denied(Denial::RateLimited(_)), false)));
+        assert!(matches!(desk.ask("ann", "apple", HOME), (Answer::Denied(Denial::AddressLimited(_)), false)));
         assert_eq!(desk.ask("bob", "pear", [10, 0, 0, 2]), (Answer::Accepted, true));
     }
 
@@ -490,7 +506,7 @@ mod tests {
         for _ in 0..ADDRESS_FAILURES {
             assert_eq!(desk.conclude(), Answer::Denied(Denial::Credentials));
         }
-        assert!(matches!(desk.begin("ann", "apple", HOME), Answer::Denied(Denial::RateLimited(_))));
+        assert!(matches!(desk.begin("ann", "apple", HOME), Answer::Denied(Denial::AddressLimited(_))));
     }
 
     #[test]
@@ -501,7 +517,7 @@ mod tests {
             assert_eq!(desk.ask("ann", "wrong", host(address)).0, Answer::Denied(Denial::Credentials));
         }
         let another = desk.ask("ann", "apple", host("2001:db8::4"));
-        assert!(matches!(another, (Answer::Denied(Denial::RateLimited(_)), false)), "{another:?}");
+        assert!(matches!(another, (Answer::Denied(Denial::AddressLimited(_)), false)), "{another:?}");
         assert_eq!(desk.ask("ann", "apple", host("2001:db8:0:1::1")), (Answer::Accepted, true));
     }
 
@@ -513,7 +529,7 @@ mod tests {
             assert_eq!(desk.ask("ann", "wrong", [10, 9, 9, n]).0, Answer::Denied(Denial::Credentials));
         }
         // Not even the right password is looked at now, so that guessing on tells nothing; but home is known.
-        assert!(matches!(desk.ask("ann", "apple", [10, 9, 9, 9]).0, Answer::Denied(Denial::RateLimited(_))));
+        assert!(matches!(desk.ask("ann", "apple", [10, 9, 9, 9]).0, Answer::Denied(Denial::UserLimited(_))));
         assert_eq!(desk.ask("ann", "apple", HOME), (Answer::Accepted, false));
     }
 
@@ -533,7 +549,7 @@ mod tests {
             for _ in 0..ADDRESS_FAILURES {
                 assert_eq!(begin("bob"), Answer::Denied(Denial::Identity), "{identity:?}");
             }
-            assert!(matches!(begin("bob"), Answer::Denied(Denial::RateLimited(_))), "{identity:?}");
+            assert!(matches!(begin("bob"), Answer::Denied(Denial::AddressLimited(_))), "{identity:?}");
         }
         // Where there is nothing to guess, nobody is held up by who failed at the same address.
         let desk = desk(ClientIdentity::Sufficient);

@@ -28,6 +28,15 @@ struct Known<K> {
     swept: Option<Instant>,
 }
 
+/// Whether a key may have to share a bucket, where there are more than [`MAX_KEYS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// With all others that came too late.
+    WithOthers,
+    /// Never. So many of these there may be has to be bounded elsewhere.
+    Never,
+}
+
 /// In this time a key's failures are forgotten.
 pub const REFILL: Duration = Duration::from_secs(60);
 
@@ -48,34 +57,20 @@ impl<K: Eq + Hash> FailureLimiter<K> {
 
     /// How long this key has to wait before it may try again, if it has.
     #[must_use]
-    pub fn wait(&self, key: &K, now: Instant) -> Option<Duration> {
-        self.until(key, |known| known.others, now)
-    }
-
-    /// The same, for a key that shares no bucket with others, even where there are more than can be remembered.
-    #[must_use]
-    pub fn wait_alone(&self, key: &K, now: Instant) -> Option<Duration> {
-        self.until(key, |_| None, now)
-    }
-
-    fn until(
-        &self,
-        key: &K,
-        otherwise: impl FnOnce(&Known<K>) -> Option<Instant>,
-        now: Instant,
-    ) -> Option<Duration> {
+    pub fn wait(&self, key: &K, sharing: Sharing, now: Instant) -> Option<Duration> {
         if self.limit == 0 {
             return None;
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = known.full_at.get(key).copied().or_else(|| otherwise(&known))?;
+        let others = known.others.filter(|_| sharing == Sharing::WithOthers);
+        let full_at = known.full_at.get(key).copied().or(others)?;
         // The bucket is empty while it takes longer than REFILL less one failure's worth to be full.
         let earliest = (full_at + REFILL / self.limit).checked_sub(REFILL)?;
         earliest.checked_duration_since(now).filter(|wait| !wait.is_zero())
     }
 
     /// Takes note of a failure.
-    pub fn failed(&self, key: K, now: Instant) {
+    pub fn failed(&self, key: K, sharing: Sharing, now: Instant) {
         if self.limit == 0 {
             return;
         }
@@ -86,7 +81,8 @@ impl<K: Eq + Hash> FailureLimiter<K> {
             full_at.retain(|_, full_at| *full_at > now);
             *swept = Some(now);
         }
-        let full_at = if full_at.len() < MAX_KEYS || full_at.contains_key(&key) {
+        let has_room = full_at.len() < MAX_KEYS || sharing == Sharing::Never;
+        let full_at = if has_room || full_at.contains_key(&key) {
             full_at.entry(key).or_insert(now)
         } else {
             others.get_or_insert(now)
@@ -106,13 +102,17 @@ mod tests {
         let limiter = FailureLimiter::new(3, 0);
         let start = Instant::now();
         for _ in 0..3 {
-            assert_eq!(limiter.wait(&"bad", start), None);
-            limiter.failed("bad", start);
+            assert_eq!(limiter.wait(&"bad", Sharing::WithOthers, start), None);
+            limiter.failed("bad", Sharing::WithOthers, start);
         }
-        assert_eq!(limiter.wait(&"bad", start), Some(REFILL / 3));
-        assert_eq!(limiter.wait(&"good", start), None);
+        assert_eq!(limiter.wait(&"bad", Sharing::WithOthers, start), Some(REFILL / 3));
+        assert_eq!(limiter.wait(&"good", Sharing::WithOthers, start), None);
         let later = start + REFILL / 3;
-        assert_eq!(limiter.wait(&"bad", later), None, "one failure is forgiven after a third of the time");
+        assert_eq!(
+            limiter.wait(&"bad", Sharing::WithOthers, later),
+            None,
+            "one failure is forgiven after a third of the time"
+        );
     }
 
     #[test]
@@ -121,12 +121,12 @@ mod tests {
         let start = Instant::now();
         // Ten may fail, and five more that had been begun.
         for _ in 0..15 {
-            limiter.failed("bad", start);
+            limiter.failed("bad", Sharing::WithOthers, start);
         }
-        assert_eq!(limiter.wait(&"bad", start), Some(REFILL / 10 * 6));
+        assert_eq!(limiter.wait(&"bad", Sharing::WithOthers, start), Some(REFILL / 10 * 6));
         // No more than may be under way can have been.
-        limiter.failed("bad", start);
-        assert_eq!(limiter.wait(&"bad", start), Some(REFILL / 10 * 6));
+        limiter.failed("bad", Sharing::WithOthers, start);
+        assert_eq!(limiter.wait(&"bad", Sharing::WithOthers, start), Some(REFILL / 10 * 6));
     }
 
     #[test]
@@ -134,15 +134,18 @@ mod tests {
         let limiter = FailureLimiter::new(1, 0);
         let now = Instant::now();
         for n in 0..200_000_u32 {
-            limiter.failed(n, now);
+            limiter.failed(n, Sharing::WithOthers, now);
         }
         assert_eq!(limiter.known.lock().unwrap().full_at.len(), MAX_KEYS);
-        assert!(limiter.wait(&u32::MAX, now).is_some());
-        assert!(limiter.wait_alone(&u32::MAX, now).is_none());
+        assert!(limiter.wait(&u32::MAX, Sharing::WithOthers, now).is_some());
+        assert!(limiter.wait(&u32::MAX, Sharing::Never, now).is_none());
+        // Who shares with nobody has a bucket nevertheless.
+        limiter.failed(u32::MAX, Sharing::Never, now);
+        assert!(limiter.wait(&u32::MAX, Sharing::Never, now).is_some());
         // Once they are forgotten, there is room again.
         let later = now + 2 * REFILL;
-        limiter.failed(u32::MAX, later);
-        assert!(limiter.wait(&u32::MAX, later).is_some());
+        limiter.failed(u32::MAX, Sharing::WithOthers, later);
+        assert!(limiter.wait(&u32::MAX, Sharing::WithOthers, later).is_some());
         assert_eq!(limiter.known.lock().unwrap().full_at.len(), 1);
     }
 }

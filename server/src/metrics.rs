@@ -34,22 +34,36 @@ pub enum AuthFailure {
     Credentials,
     /// The username is not in the certificate.
     Identity,
-    /// The address, or the user, had used its failures up.
-    RateLimited,
-    /// Too many passwords were being checked.
+    /// The address had used its failures up.
+    AddressLimited,
+    /// The user had, from elsewhere.
+    UserLimited,
+    /// Too many passwords from the address were being checked.
+    AddressBusy,
+    /// Too many passwords were being checked, of all addresses.
     Busy,
     /// None came within the deadline.
     Timeout,
 }
 
 impl AuthFailure {
-    const ALL: [Self; 5] = [Self::Credentials, Self::Identity, Self::RateLimited, Self::Busy, Self::Timeout];
+    const ALL: [Self; 7] = [
+        Self::Credentials,
+        Self::Identity,
+        Self::AddressLimited,
+        Self::UserLimited,
+        Self::AddressBusy,
+        Self::Busy,
+        Self::Timeout,
+    ];
 
     fn label(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",
             Self::Identity => "identity",
-            Self::RateLimited => "rate_limited",
+            Self::AddressLimited => "address_limited",
+            Self::UserLimited => "user_limited",
+            Self::AddressBusy => "address_busy",
             Self::Busy => "busy",
             Self::Timeout => "timeout",
         }

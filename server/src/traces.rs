@@ -82,6 +82,10 @@ impl Traces {
     /// # Errors
     ///
     /// [`TracesError`]; nothing is left running then.
+    ///
+    /// # Panics
+    ///
+    /// Within a tokio runtime, as the HTTP client blocks.
     pub fn from_env() -> Result<Option<Self>, TracesError> {
         Settings::read(&|name| std::env::var(name).ok())?.map(Self::start).transpose()
     }

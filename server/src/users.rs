@@ -249,10 +249,11 @@ impl Users {
         Some(Candidate { user: known.unwrap_or(decoy).clone(), is_known: known.is_some(), digest })
     }
 
-    /// Whether the candidate still is who the name stands for, with the same hash: the file may have been read again since it was asked for.
+    /// Whether the candidate still is who the name stands for, with the same hash: the file may have been read again since it was asked for. `None`:
+    /// nobody has the name any more.
     #[must_use]
-    pub fn has(&self, username: &str, candidate: &Candidate) -> bool {
-        self.by_name.get(username).is_some_and(|user| Arc::ptr_eq(user, &candidate.user))
+    pub fn has(&self, username: &str, candidate: &Candidate) -> Option<bool> {
+        self.by_name.get(username).map(|user| Arc::ptr_eq(user, &candidate.user))
     }
 
     /// A number that stands for a name.

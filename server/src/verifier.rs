@@ -108,7 +108,12 @@ impl Check {
 
 /// Too many checks wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy;
+pub enum Busy {
+    /// Of the network that asked for one more.
+    Network,
+    /// Of all.
+    All,
+}
 
 /// The checks that wait, and whoever makes them.
 #[derive(Debug, Default)]
@@ -134,19 +139,19 @@ impl Verifier {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(same) = queue.checks.iter_mut().find(|check| check.candidate.is_same(&candidate)) {
             if same.waiters.len() >= MAX_WAITERS {
-                return Err(Busy);
+                return Err(Busy::All);
             }
             same.waiters.push(waiter);
             return Ok(());
         }
         let own = queue.checks.len_of(waiter.address);
         if own >= MAX_WAITING_OF_NETWORK {
-            return Err(Busy);
+            return Err(Busy::Network);
         }
         let displaced = if queue.checks.len() < MAX_WAITING {
             None
         } else {
-            Some(queue.checks.pop_last_of_longest(own + 1).ok_or(Busy)?)
+            Some(queue.checks.pop_last_of_longest(own + 1).ok_or(Busy::All)?)
         };
         let address = waiter.address;
         let check =
@@ -281,7 +286,7 @@ mod tests {
         for key in 0..MAX_WAITING_OF_NETWORK {
             assert_eq!(desk.submit(key, &format!("guess {key}")), Ok(()));
         }
-        assert_eq!(desk.submit(MAX_WAITING_OF_NETWORK, "one more"), Err(Busy));
+        assert_eq!(desk.submit(MAX_WAITING_OF_NETWORK, "one more"), Err(Busy::Network));
         assert_eq!(desk.submit(MAX_WAITING_OF_NETWORK, "guess 0"), Ok(()));
         assert_eq!(desk.verifier.waiting(), MAX_WAITING_OF_NETWORK);
         let thread = desk.run();

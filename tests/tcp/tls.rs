@@ -38,6 +38,16 @@ fn client_hello(config: &Arc<ClientConfig>) -> Vec<u8> {
     hello
 }
 
+/// Clients that begin so, and do not go on.
+fn beginners(server: &TestServer, count: usize, hello: &[u8]) -> Vec<Raw> {
+    let begin = |_| {
+        let mut raw = Raw::connect(server.addr);
+        raw.send(hello);
+        raw
+    };
+    (0..count).map(begin).collect()
+}
+
 /// Reads until the server closes, whatever it says.
 fn drain(stream: &mut TcpStream) {
     let mut said = Vec::new();
@@ -158,13 +168,7 @@ fn handshakes_that_stall_do_not_keep_others_out() {
     let flags = ["--shards", "1", "--tls-handshakes", "2", "--tls-handshake-deadline", "1h"];
     let Secured { server, client, .. } = secured(&flags);
     let hello = client_hello(&client);
-    let stalled: Vec<_> = (0..2)
-        .map(|_| {
-            let mut raw = Raw::connect(server.addr);
-            raw.send(&hello);
-            raw
-        })
-        .collect();
+    let stalled = beginners(&server, 2, &hello);
     eventually("all places are taken", || {
         server.metric("tickwire_tls_handshakes_under_way{shard=\"0\"}") == 2.0
     });
@@ -180,13 +184,7 @@ fn a_host_that_stalls_any_number_of_handshakes_does_not_keep_another_waiting() {
     let flags = ["--shards", "1", "--tls-handshakes", "2", "--tls-handshake-deadline", "1h"];
     let Secured { server, client, .. } = secured(&flags);
     let hello = client_hello(&client);
-    let stalled: Vec<_> = (0..100)
-        .map(|_| {
-            let mut raw = Raw::connect(server.addr);
-            raw.send(&hello);
-            raw
-        })
-        .collect();
+    let stalled = beginners(&server, 100, &hello);
     eventually("most of them wait", || server.metric("tickwire_tls_handshakes_waiting{shard=\"0\"}") > 80.0);
     let honest = Raw::connect_from([127, 0, 0, 2].into(), server.addr);
     Raw::tls_over(honest, &client).authenticate();
@@ -197,20 +195,38 @@ fn a_host_that_stalls_any_number_of_handshakes_does_not_keep_another_waiting() {
 }
 
 #[test]
+fn who_waits_and_leaves_is_not_waited_for() {
+    // Once, one that stood in line and was heard of while there was a place began ahead of its turn, and counted as waiting for ever after.
+    let flags = ["--shards", "1", "--tls-handshakes", "1", "--tls-handshake-deadline", "1h"];
+    let Secured { server, client, .. } = secured(&flags);
+    let hello = client_hello(&client);
+    for _ in 0..20 {
+        let mut first = Raw::tls(server.addr, &client);
+        let mut waiting = beginners(&server, 3, &hello[..10]);
+        // What ends the first, and what comes of the others meanwhile, are for one turn of the shard.
+        let _sent = first.handshake();
+        waiting.iter_mut().for_each(|raw| raw.try_send(&hello[10..]));
+        drop((first, waiting));
+    }
+    eventually("nobody is left", || server.connections() == 0);
+    let gauge = |name: &str| server.metric(&format!("tickwire_tls_handshakes_{name}{{shard=\"0\"}}"));
+    eventually("nothing is counted that is not there", || {
+        gauge("waiting") == 0.0 && gauge("under_way") == 0.0
+    });
+    Raw::tls(server.addr, &client).authenticate();
+}
+
+#[test]
 fn a_handshake_that_does_not_get_its_turn_is_told_from_one_that_stalls() {
+    // A place is taken for half a second: of two who wait, one at least waits in vain.
     let flags = ["--shards", "1", "--tls-handshakes", "1", "--tls-handshake-deadline", "500ms"];
     let Secured { server, client, .. } = secured(&flags);
     let hello = client_hello(&client);
-    let mut both: Vec<_> = (0..2)
-        .map(|_| {
-            let mut raw = Raw::connect(server.addr);
-            raw.send(&hello);
-            raw
-        })
-        .collect();
-    both.iter_mut().for_each(|raw| drain(&mut raw.stream));
-    eventually("both are counted", || server.closed("tls_timeout") + server.closed("tls_busy") == 2);
+    let mut all = beginners(&server, 3, &hello);
+    all.iter_mut().for_each(|raw| drain(&mut raw.stream));
+    eventually("all are counted", || server.closed("tls_timeout") + server.closed("tls_busy") == 3);
     assert!(server.closed("tls_timeout") >= 1);
+    assert!(server.closed("tls_busy") >= 1);
 }
 
 #[test]
@@ -263,7 +279,7 @@ fn an_address_has_so_many_connections_and_no_more() {
     let refused = Raw::connect(server.addr).expect_refusal(ErrorCode::ConnectionLimit);
     assert!(refused.message.contains("2 connections") && refused.retry_after_ms > 0, "{refused:?}");
     both.pop();
-    assert_eq!(server.closed("address_limit"), 1);
+    eventually("it is counted", || server.closed("address_limit") == 1);
     eventually("there is room again", || server.connections() == 1);
     let _third = Raw::authenticated(server.addr);
 }
@@ -334,9 +350,6 @@ fn a_ticket_does_not_outlive_the_certificate_that_the_client_has_shown() {
     eventually("the certificate has expired", || SystemTime::now() > end + Duration::from_secs(1));
     let mut raw = Raw::tls(server.addr, &config);
     let _sent = raw.handshake();
-    let (code, error) = raw.error();
-    assert_eq!(code, ErrorCode::AuthFailed);
-    assert!(error.message.contains("has expired"), "{error:?}");
     assert_eq!(raw.frame(), None);
     drop(raw);
     eventually("it is counted", || server.closed("tls_failed") == 1);
@@ -408,13 +421,7 @@ fn tls_clients_at_a_port_without_tls_are_refused_one_by_one_and_the_others_go_on
     let server = TestServer::start(&[]);
     let mut witness = Witness::start(&server);
     let hello = client_hello(&trust(&Authority::new("Tickwire test"), None));
-    let strangers: Vec<_> = (0..10)
-        .map(|_| {
-            let mut raw = Raw::connect(server.addr);
-            raw.send(&hello);
-            raw
-        })
-        .collect();
+    let strangers = beginners(&server, 10, &hello);
     for mut raw in strangers {
         raw.expect_refusal(ErrorCode::BadMagic);
     }

@@ -112,6 +112,12 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
+/// An error, with the address where its own words do not have it.
+fn of(address: &str, error: &LinkError) -> String {
+    let text = chain(error);
+    if text.contains(address) { text } else { format!("{address}: {text}") }
+}
+
 struct Printer {
     out: BufWriter<io::Stdout>,
     lines: Lines,
@@ -159,16 +165,16 @@ impl Printer {
                 say(format!("connected to {address}; what follows starts at sequence {first}"));
             }
             Ok(Event::Disconnected { address, error, retry_in }) => {
-                seen.failed += 1;
+                seen.failed += usize::from(seen.connections == 0);
                 if seen.connections == 0 && seen.failed >= args.server.addresses() && !args.wait {
                     let hint = if matches!(error, LinkError::Connect { .. }) {
                         "is a server running there? "
                     } else {
                         ""
                     };
-                    bail!("{}; {hint}--wait keeps trying", chain(&error));
+                    bail!("{}; {hint}--wait keeps trying", of(&address, &error));
                 }
-                say(format!("{address}: {}; trying the next in {retry_in:.1?}", chain(&error)));
+                say(format!("{}; trying again in {retry_in:.1?}", of(&address, &error)));
             }
             Ok(Event::Draining { leave_in }) => {
                 say(format!("the server is about to leave; moving to another in {leave_in:.1?}"));

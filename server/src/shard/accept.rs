@@ -176,6 +176,7 @@ impl Shard {
             self.acceptor.refused += 1;
             self.connections[key].up.refused = true;
         } else {
+            self.notice(key, Notice::ConnectionLimit, &reason.label());
             self.close(key, reason);
         }
         free

@@ -88,7 +88,7 @@ impl Shard {
         self.arm(key);
     }
 
-    fn deny(&mut self, key: usize, denial: Denial) {
+    pub(super) fn deny(&mut self, key: usize, denial: Denial) {
         let limited =
             |message: &str, wait: Duration| Refusal::new(ErrorCode::RateLimited, message).retry_after(wait);
         let refusal = match denial {
@@ -97,8 +97,10 @@ impl Shard {
                 let message = "the username is not in the certificate that was shown";
                 Refusal::new(ErrorCode::AuthFailed, message)
             }
-            Denial::RateLimited(wait) => {
-                limited("too many failed AUTHs from this address, or by this name", wait)
+            Denial::AddressLimited(wait) => limited("too many failed AUTHs from this address", wait),
+            Denial::UserLimited(wait) => limited("too many failed AUTHs by this name", wait),
+            Denial::AddressBusy(wait) => {
+                limited("too many passwords from this address are being checked", wait)
             }
             Denial::Busy(wait) => limited("too many passwords are being checked", wait),
         };
@@ -114,7 +116,9 @@ fn reason(denial: Denial) -> AuthFailure {
     match denial {
         Denial::Credentials => AuthFailure::Credentials,
         Denial::Identity => AuthFailure::Identity,
-        Denial::RateLimited(_) => AuthFailure::RateLimited,
+        Denial::AddressLimited(_) => AuthFailure::AddressLimited,
+        Denial::UserLimited(_) => AuthFailure::UserLimited,
+        Denial::AddressBusy(_) => AuthFailure::AddressBusy,
         Denial::Busy(_) => AuthFailure::Busy,
     }
 }

@@ -77,7 +77,7 @@ pub(super) struct Up {
     pub(super) refused: bool,
     /// Whether its handshake takes one of the shard's places.
     pub(super) handshaking: bool,
-    /// Whether its handshake waits for a place.
+    /// Whether its handshake waits: for a place, or where it has one, for its next step.
     pub(super) in_line: bool,
 }
 

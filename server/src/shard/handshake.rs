@@ -9,19 +9,19 @@ use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use tickwire_proto::message::ErrorCode;
-
 use super::Shard;
 use super::connection::{Connection, Stage, Up};
 use super::notices::Notice;
-use super::session::Refusal;
 use crate::close::CloseReason;
 use crate::fair_queue::FairQueue;
 use crate::tls;
 
 /// How many steps of handshakes a turn makes, a beginning or what comes after it: at 50 to 250 µs each, or 300 with a client's certificate,
-/// deliveries wait about two milliseconds.
+/// deliveries wait three milliseconds at most.
 const STEPS_PER_TURN: usize = 12;
+
+/// How many of them are kept for beginnings, where somebody waits and there is a place.
+const KEPT: usize = STEPS_PER_TURN / 2;
 
 /// How long a handshake keeps its place while others wait for one: a few round trips around the world.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -40,6 +40,8 @@ pub(super) struct Handshakes {
     pub(super) under_way: usize,
     /// How many steps may still be made in this turn.
     budget: usize,
+    /// The connection that has been given its step, until it has taken it.
+    granted: Option<usize>,
     /// Connections that have a place and something to read, and wait for the next turn. Some of them may have gone.
     going_on: FairQueue<Key>,
     /// Connections that have something to read, and wait for a place. Some of them may have gone.
@@ -57,6 +59,7 @@ impl Handshakes {
             most,
             under_way: 0,
             budget: 0,
+            granted: None,
             going_on: FairQueue::default(),
             line: FairQueue::default(),
             waiting: 0,
@@ -71,7 +74,11 @@ impl Handshakes {
 
     /// Whether the next turn can make a step.
     pub(super) fn have_more(&self) -> bool {
-        self.going_on.len() > 0 || self.waiting > 0 && self.under_way < self.most
+        self.going_on.len() > 0 || self.waiting > 0 && self.have_place()
+    }
+
+    fn have_place(&self) -> bool {
+        self.under_way < self.most
     }
 
     /// When one that keeps others waiting is to lose its place.
@@ -84,11 +91,11 @@ impl Handshakes {
 impl Shard {
     /// Whether the connection's handshake may go on. If it may not, it has been put in line.
     pub(super) fn may_handshake(&mut self, key: usize) -> bool {
-        let Shard { shared, connections, handshakes, now, .. } = self;
+        let Shard { connections, handshakes, .. } = self;
         let connection = &mut connections[key];
-        let Some(acceptor) = shared.tls.as_ref().filter(|_| connection.up.stage == Stage::Handshake) else {
+        if connection.up.stage != Stage::Handshake || handshakes.granted.take() == Some(key) {
             return true;
-        };
+        }
         // A connection that says nothing, or has gone, needs no place, and takes no step.
         if connection.up.input.held() == 0 {
             match connection.transport.peek() {
@@ -104,28 +111,36 @@ impl Shard {
                 }
             }
         }
-        let id = (key, connection.up.generation);
-        let address = connection.up.peer.ip();
+        if connection.up.in_line {
+            return false;
+        }
+        let (id, address) = ((key, connection.up.generation), connection.up.peer.ip());
+        // Nobody gets ahead of those who wait by being heard of while there is room.
         if connection.up.handshaking {
-            if handshakes.budget > 0 {
+            if handshakes.budget > 0 && handshakes.going_on.len() == 0 {
                 handshakes.budget -= 1;
                 return true;
             }
-            if !std::mem::replace(&mut connection.up.in_line, true) {
-                handshakes.going_on.push(address, id);
+            connection.up.in_line = true;
+            handshakes.going_on.push(address, id);
+        } else {
+            if handshakes.budget > 0 && handshakes.waiting == 0 && handshakes.have_place() {
+                return self.begin_handshake(key);
             }
-            return false;
+            connection.up.in_line = true;
+            handshakes.waiting += 1;
+            handshakes.line.push(address, id);
         }
-        if handshakes.budget == 0 || handshakes.under_way >= handshakes.most {
-            if !std::mem::replace(&mut connection.up.in_line, true) {
-                handshakes.waiting += 1;
-                handshakes.line.push(address, id);
-            }
-            return false;
-        }
+        false
+    }
+
+    /// Gives the connection a place, and takes the first step. Answers whether it has begun.
+    fn begin_handshake(&mut self, key: usize) -> bool {
+        let Shard { shared, connections, handshakes, now, .. } = self;
+        let (connection, Some(acceptor)) = (&mut connections[key], &shared.tls) else { return false };
         handshakes.budget -= 1;
         handshakes.under_way += 1;
-        handshakes.begun.push_back((id, *now));
+        handshakes.begun.push_back(((key, connection.up.generation), *now));
         connection.up.handshaking = true;
         // The time in line was not its own.
         connection.up.received = *now;
@@ -136,6 +151,13 @@ impl Shard {
             return false;
         }
         true
+    }
+
+    /// Reads of a connection whose step it is.
+    fn read_step(&mut self, key: usize) {
+        self.handshakes.granted = Some(key);
+        self.read(key);
+        self.handshakes.granted = None;
     }
 
     /// The connection's handshake is over, one way or another, or will not begin.
@@ -152,20 +174,25 @@ impl Shard {
     pub(super) fn take_up_handshakes(&mut self) {
         self.handshakes.budget = STEPS_PER_TURN;
         self.forget();
-        while self.handshakes.budget > 0 {
+        self.free_places();
+        // Those who have begun do not keep all others from it, however small the pieces are in which they go on.
+        let kept = if self.handshakes.waiting > 0 && self.handshakes.have_place() { KEPT } else { 0 };
+        while self.handshakes.budget > kept {
             let Some((key, generation)) = self.handshakes.going_on.pop() else { break };
             let Some(connection) = self.connections.get_mut(key) else { continue };
             if connection.up.generation == generation && std::mem::take(&mut connection.up.in_line) {
-                self.read(key);
+                self.handshakes.budget -= 1;
+                self.read_step(key);
             }
         }
-        self.free_places();
-        while self.handshakes.budget > 0 && self.handshakes.under_way < self.handshakes.most {
+        while self.handshakes.budget > 0 && self.handshakes.have_place() {
             let Some((key, generation)) = self.handshakes.line.pop() else { break };
             let Some(connection) = self.connections.get_mut(key) else { continue };
             if connection.up.generation == generation && std::mem::take(&mut connection.up.in_line) {
                 self.handshakes.waiting -= 1;
-                self.read(key);
+                if self.begin_handshake(key) {
+                    self.read_step(key);
+                }
             }
         }
         let Shard { handshakes, metrics, .. } = self;
@@ -228,9 +255,8 @@ impl Shard {
         // A ticket outlives the certificate that was found good for it.
         let expired = connection.transport.peer_certificate().filter(|_| resumed).map(tls::names);
         if let Some(Err(error)) = expired {
-            self.notice(key, Notice::Tls, &error);
-            let refusal = Refusal::new(ErrorCode::AuthFailed, error.to_string());
-            self.refuse_as(key, refusal, CloseReason::TlsFailed);
+            // Not by an ERROR: to a client that would be final, and a certificate is renewed.
+            self.fail_tls(key, &error);
         } else {
             metrics.handshake(resumed);
             self.arm(key);

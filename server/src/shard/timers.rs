@@ -5,9 +5,10 @@ use tickwire_proto::message::{ErrorCode, Heartbeat};
 
 use super::Shard;
 use super::connection::{Connection, Kind, Stage};
+use super::notices::Notice;
 use super::session::{Refusal, Session};
 use super::wheel::{Timer, Wheel};
-use crate::auth::BUSY_RETRY;
+use crate::auth::{BUSY_RETRY, Denial};
 use crate::close::CloseReason;
 use crate::config::{Config, HEARTBEAT_GRACE};
 use crate::metrics::AuthFailure;
@@ -106,8 +107,7 @@ impl Shard {
         if passed(entry) {
             self.on_entry_deadline(key);
         } else if passed(Some(silence)) && connection.up.input.session() == Session::Checking {
-            let refusal = Refusal::new(ErrorCode::RateLimited, "the password could not be checked in time");
-            self.refuse(key, refusal.retry_after(BUSY_RETRY));
+            self.deny(key, Denial::Busy(BUSY_RETRY));
         } else if passed(Some(silence)) {
             let timeout = config.protocol.heartbeat_timeout + HEARTBEAT_GRACE;
             let message = format!("no frame from the client for {}", shown(timeout));
@@ -128,7 +128,10 @@ impl Shard {
     fn on_entry_deadline(&mut self, key: usize) {
         let (connection, deadline) = (&self.connections[key], self.shared.config.protocol.auth_deadline);
         match connection.up.stage {
-            Stage::ProxyHeader => self.close(key, CloseReason::ProxyHeader),
+            Stage::ProxyHeader => {
+                self.notice(key, Notice::ProxyHeader, &format!("no PROXY header within {}", shown(deadline)));
+                self.close(key, CloseReason::ProxyHeader);
+            }
             Stage::Handshake if connection.up.handshaking => self.close(key, CloseReason::TlsTimeout),
             Stage::Handshake if connection.up.in_line => self.close(key, CloseReason::TlsBusy),
             Stage::Handshake => self.close(key, CloseReason::Silent),

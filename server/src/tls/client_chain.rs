@@ -4,6 +4,7 @@
 //! made so that there are very many paths, none of which leads anywhere: 33 KiB of them keep a core busy for seconds, before the client has
 //! shown that it has any key. Few have few paths. A session also keeps the chain for as long as the connection lives.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -20,11 +21,18 @@ pub const MAX_INTERMEDIATES: usize = 4;
 pub const MAX_CHAIN_BYTES: usize = 16 * 1024;
 
 /// There is more of it than is looked at.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Clone, Copy, thiserror::Error)]
 #[error(
     "the chain has more than {MAX_INTERMEDIATES} certificates besides the client's own, or more than {MAX_CHAIN_BYTES} bytes"
 )]
 struct TooLong;
+
+/// rustls shows it so.
+impl fmt::Debug for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// Has another verifier look at chains that are short enough.
 #[derive(Debug)]

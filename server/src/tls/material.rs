@@ -23,7 +23,7 @@ pub enum MaterialError {
     #[error(transparent)]
     Pem(#[from] PemError),
     /// The new certificate is no better than none.
-    #[error("{file}: the certificate, or one in its chain, has expired, at {not_after} seconds since 1970")]
+    #[error("{file}: the certificate has expired, at {not_after} seconds since 1970")]
     Expired {
         /// The certificate's file.
         file: FileSetting,
@@ -31,9 +31,7 @@ pub enum MaterialError {
         not_after: i64,
     },
     /// The new certificate is not good yet, or this machine's clock is behind.
-    #[error(
-        "{file}: the certificate, or one in its chain, is not valid before {not_before} seconds since 1970"
-    )]
+    #[error("{file}: the certificate is not valid before {not_before} seconds since 1970")]
     NotYetValid {
         /// The certificate's file.
         file: FileSetting,
@@ -59,9 +57,9 @@ pub struct Material {
     certified: CertifiedKey,
     /// The client CA's file; empty where there is none.
     pub(super) client_ca: Vec<u8>,
-    /// From when on the certificate and its chain are valid, in seconds since 1970 (UTC).
+    /// From when on the certificate is valid, in seconds since 1970 (UTC).
     not_before: i64,
-    /// When the first of them expires, in seconds since 1970 (UTC).
+    /// When it expires, in seconds since 1970 (UTC).
     pub not_after: i64,
 }
 
@@ -75,14 +73,21 @@ impl Material {
         let certificate = certificate_file(files);
         let key = FileSetting { variable: "TLS_KEY_FILE", file: files.key_file.clone() };
         let certified = certified(&certificate, &key, &rustls::crypto::ring::default_provider())?;
-        let (mut not_before, mut not_after) = (i64::MIN, i64::MAX);
+        let mut validity = (0, 0);
         for (number, one) in (1..).zip(&certified.cert) {
             let (_, one) = X509Certificate::from_der(one).map_err(|error| {
                 certificate.wrong(format!("certificate {number} in it does not parse: {error}"))
             })?;
-            not_before = not_before.max(one.validity().not_before.timestamp());
-            not_after = not_after.min(one.validity().not_after.timestamp());
+            let (not_before, not_after) =
+                (one.validity().not_before.timestamp(), one.validity().not_after.timestamp());
+            if number == 1 {
+                validity = (not_before, not_after);
+            } else if not_after <= now() {
+                // There may be another way to a root.
+                tracing::warn!(file = %certificate, number, not_after, "a certificate in the chain has expired");
+            }
         }
+        let (not_before, not_after) = validity;
         let client_ca = client_ca_file(files).map_or(Ok(Vec::new()), |file| file.bytes())?;
         Ok(Self { certified, client_ca, not_before, not_after })
     }
@@ -93,7 +98,7 @@ impl Material {
     ///
     /// [`MaterialError::Expired`], [`MaterialError::NotYetValid`].
     pub fn check_validity(&self, files: &TlsConfig) -> Result<(), MaterialError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed();
+        let now = now();
         let (file, &Self { not_before, not_after, .. }) = (certificate_file(files), self);
         if not_after <= now {
             Err(MaterialError::Expired { file, not_after })
@@ -135,6 +140,11 @@ impl Material {
         config.send_tls13_tickets = TICKETS;
         Ok(config)
     }
+}
+
+/// In seconds since 1970 (UTC).
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed()
 }
 
 fn certificate_file(files: &TlsConfig) -> FileSetting {

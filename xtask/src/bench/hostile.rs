@@ -43,44 +43,36 @@ pub(crate) enum Attack {
 }
 
 impl Attack {
-    /// The series that count it, and no other attack: what the server does about one. A guess ends in one of several ways, and so has several.
+    /// The series that count it, and no other attack.
     fn series(self) -> &'static [&'static str] {
-        const CLOSED: [&str; 7] = [
-            "tickwire_connections_closed_total{reason=\"silent\"}",
-            "tickwire_connections_closed_total{reason=\"tls_timeout\"}",
-            "tickwire_connections_closed_total{reason=\"tls_busy\"}",
-            "tickwire_connections_closed_total{reason=\"incomplete_frame\"}",
-            "tickwire_connections_closed_total{reason=\"abandoned\"}",
-            "tickwire_connections_closed_total{reason=\"frame_too_large\"}",
-            "tickwire_connections_closed_total{reason=\"slow_consumer\"}",
-        ];
         match self {
-            Self::Silence => &CLOSED[..1],
-            Self::Handshakes => &CLOSED[1..3],
-            Self::HalfFrames => &CLOSED[3..4],
-            Self::Resets => &CLOSED[4..5],
-            Self::Lengths => &CLOSED[5..6],
-            Self::Readers => &CLOSED[6..],
-            // The password was looked at, and wrong.
-            Self::Passwords => &["tickwire_auth_failures_total{reason=\"credentials\"}"],
-            // It was not, as too many had been.
-            Self::OneAddress => &["tickwire_auth_failures_total{reason=\"rate_limited\"}"],
-            // It was not, as others were being looked at.
+            Self::Silence => &["tickwire_connections_closed_total{reason=\"silent\"}"],
+            Self::Handshakes => &[
+                "tickwire_connections_closed_total{reason=\"tls_timeout\"}",
+                "tickwire_connections_closed_total{reason=\"tls_busy\"}",
+            ],
+            Self::HalfFrames => &["tickwire_connections_closed_total{reason=\"incomplete_frame\"}"],
+            Self::Resets => &["tickwire_connections_closed_total{reason=\"abandoned\"}"],
+            Self::Lengths => &["tickwire_connections_closed_total{reason=\"frame_too_large\"}"],
+            Self::Readers => &["tickwire_connections_closed_total{reason=\"slow_consumer\"}"],
+            Self::Passwords => &["tickwire_auth_failures_total{reason=\"user_limited\"}"],
+            Self::OneAddress => &[
+                "tickwire_auth_failures_total{reason=\"address_limited\"}",
+                "tickwire_auth_failures_total{reason=\"address_busy\"}",
+            ],
             Self::Users => &["tickwire_auth_failures_total{reason=\"busy\"}"],
         }
     }
 
-    /// Which part of what was struck its series must have counted. What is held when the attack ends is not counted yet. The three kinds of guesses share
-    /// their ends: a first guess of one is looked at, a later one of another finds the limit reached.
+    /// Which part of what was struck its series must have counted: what is held when the attack ends is not counted yet, and of guesses some are checked, and
+    /// found wrong.
     fn counted(self) -> f64 {
         match self {
             Self::Silence | Self::Handshakes | Self::HalfFrames | Self::Lengths | Self::Resets => 0.8,
+            Self::OneAddress => 0.8,
             // They are held for 20 s.
             Self::Readers => 0.4,
-            Self::OneAddress => 0.8,
-            // A guess in one user's name is looked at a hundred times a minute.
-            Self::Passwords => 0.02,
-            // Some thirty a second are looked at.
+            Self::Passwords => 0.5,
             Self::Users => 0.2,
         }
     }
@@ -229,7 +221,8 @@ fn one(
     let users = users.to_str().context("a path")?;
     // Enough bytes that a client which does not read them is found out: its socket takes 128 KiB and a little.
     let mut flags = vec!["--feed-rate", "200", "--batch-window-ms", "50", "--ring-retention", "1m"];
-    flags.extend(["--users-file", users]);
+    // So few that it is met though most guesses wait for their turn.
+    flags.extend(["--users-file", users, "--auth-user-failure-limit", "10"]);
     flags.extend(files.server_flags());
     flags.extend(["--auth-deadline", "2s", "--tls-handshake-deadline", "2s", "--write-deadline-ms", "2000"]);
     flags.extend(QUIT);
@@ -383,7 +376,11 @@ fn strike(attack: Attack, address: SocketAddr, config: &Arc<ClientConfig>, numbe
     let socket = connect(attack, address, number)?;
     let session = ClientConnection::new(config.clone(), "localhost".try_into()?)?;
     let mut tls = StreamOwned::new(session, socket);
-    let username = if attack == Attack::Users { format!("user {number}") } else { "victim".to_owned() };
+    let username = match attack {
+        Attack::Users => format!("user {number}"),
+        Attack::OneAddress => "nobody".to_owned(),
+        _ => "victim".to_owned(),
+    };
     let guess = Auth { username, password: format!("guess {number}") }.to_frame();
     match attack {
         Attack::Silence => return Ok(Victim::Plain(tls.sock)),
