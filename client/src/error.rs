@@ -105,12 +105,14 @@ pub enum LinkError {
         host: String,
     },
     /// TLS was not agreed upon, or did not hold.
-    #[error("TLS with {address} failed: {failure}")]
+    #[error("TLS with {address} failed: {failure}{}", since(problem.as_deref()))]
     Tls {
         /// With whom.
         address: String,
         /// Why, and what can be done about it.
         failure: TlsFailure,
+        /// Why our own files, which have changed since they were read, cannot be used, if they cannot; what they held before is in use.
+        problem: Option<String>,
         /// The same, to the letter.
         source: Box<rustls::Error>,
     },
@@ -142,6 +144,11 @@ pub enum LinkError {
     /// The server sent an ERROR that ends the connection or refuses what was asked for.
     #[error(transparent)]
     Server(#[from] ServerError),
+}
+
+/// What is said of files that have changed, and cannot be used.
+fn since(problem: Option<&str>) -> String {
+    problem.map_or(String::new(), |problem| format!(" (what is in use was read before a change: {problem})"))
 }
 
 impl LinkError {

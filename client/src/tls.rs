@@ -28,7 +28,8 @@ pub const ALPN: &[u8] = b"tickwire/1";
 /// certificates and no signatures.
 ///
 /// Certificates are renewed under way: before each connection the files are looked at, and read again where they have changed since. Where
-/// they cannot be used, as while they are being written, what was read before stays in use, and the next connection looks again. Tickets
+/// they cannot be used, as while they are being written, what was read before stays in use, and the next connection looks again; an error of
+/// TLS says so. Tickets
 /// are kept until other files have been read.
 ///
 /// ```no_run
@@ -52,13 +53,15 @@ pub struct Tls {
 struct Current {
     config: Arc<ClientConfig>,
     seen: Seen,
+    /// Why they could not be read since, if they could not.
+    problem: Option<String>,
 }
 
 impl Current {
     fn read(files: &Files) -> Result<Self, TlsError> {
         // Looked at first: what changes between the two is then read once more, instead of never.
         let seen = files.look();
-        Ok(Self { config: Arc::new(files.read()?), seen })
+        Ok(Self { config: Arc::new(files.read()?), seen, problem: None })
     }
 }
 
@@ -232,10 +235,13 @@ impl Tls {
         // Nothing is awaited beneath the lock: a look costs microseconds, and reading, which is rare, milliseconds at most.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         // What cannot be used may be half of a change; what was seen before is kept, so that the next connection reads again.
-        if self.files.look() != current.seen
-            && let Ok(fresh) = Current::read(&self.files)
-        {
-            *current = fresh;
+        if self.files.look() == current.seen {
+            current.problem = None;
+        } else {
+            match Current::read(&self.files) {
+                Ok(fresh) => *current = fresh,
+                Err(error) => current.problem = Some(error.to_string()),
+            }
         }
         current.config.clone()
     }
@@ -262,7 +268,8 @@ impl Tls {
                 let name = self.name(address);
                 let name = name.map_or_else(|_| address.to_owned(), |name| name.to_str().into_owned());
                 let failure = TlsFailure::new(&source, &name, &self.files);
-                LinkError::Tls { address: address.to_owned(), failure, source: Box::new(source) }
+                let problem = self.current.lock().unwrap_or_else(PoisonError::into_inner).problem.clone();
+                LinkError::Tls { address: address.to_owned(), failure, problem, source: Box::new(source) }
             }
             Err(error) => CodecError::Io(error).into(),
         }

@@ -60,12 +60,12 @@ impl<T> FairQueue<T> {
         Some(item)
     }
 
-    /// The last of the network that has the most, if that is more than so many. Looks at all networks.
-    pub(crate) fn pop_last_of_longest(&mut self, more_than: usize) -> Option<T> {
+    /// The last that `may` be taken of the network that has the most, if that is more than so many. Looks at all networks.
+    pub(crate) fn pop_last_of_longest(&mut self, more_than: usize, may: impl FnMut(&T) -> bool) -> Option<T> {
         let longest = self.by_network.iter().max_by_key(|(_, items)| items.len());
         let (&network, _) = longest.filter(|(_, items)| items.len() > more_than)?;
         let items = self.by_network.get_mut(&network)?;
-        let item = items.pop_back()?;
+        let item = items.remove(items.iter().rposition(may)?)?;
         self.len -= 1;
         if items.is_empty() {
             self.by_network.remove(&network);
@@ -129,11 +129,12 @@ mod tests {
     #[test]
     fn the_last_of_those_who_have_the_most_makes_room() {
         let mut queue = crowd(3);
-        assert_eq!(queue.pop_last_of_longest(3), None);
-        assert_eq!(queue.pop_last_of_longest(2), Some((1, 2)));
+        assert_eq!(queue.pop_last_of_longest(3, |_| true), None);
+        assert_eq!(queue.pop_last_of_longest(2, |_| false), None);
+        assert_eq!(queue.pop_last_of_longest(2, |(_, number)| *number < 2), Some((1, 1)));
         assert_eq!(queue.len(), 3);
         for _ in 0..3 {
-            assert!(queue.pop_last_of_longest(0).is_some());
+            assert!(queue.pop_last_of_longest(0, |_| true).is_some());
         }
         assert_eq!(queue.pop(), None);
         assert!(queue.by_network.is_empty() && queue.turns.is_empty());

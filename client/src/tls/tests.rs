@@ -199,3 +199,24 @@ fn an_end_is_an_end_with_tls_as_without() {
     let reset = tls().failed("a:1", io::ErrorKind::ConnectionReset.into());
     assert!(matches!(&reset, LinkError::Codec(CodecError::Io(_))) && !reset.is_final());
 }
+
+#[test]
+fn an_error_says_that_files_have_changed_and_cannot_be_used() {
+    let authority = Authority::new("ours");
+    let folder = Folder::new(&authority.server(&["localhost"]), &authority);
+    let tls = Tls::builder().ca_file(folder.ca()).build().unwrap();
+    let failed = || {
+        let _config = tls.config();
+        let error = io::Error::other(rustls::Error::InvalidCertificate(CertificateError::Expired));
+        tls.failed("localhost:1", error).to_string()
+    };
+    assert!(!failed().contains("before a change"));
+    folder.swap(&authority.server(&["localhost"]), &authority);
+    assert!(!failed().contains("before a change"), "a change that can be used needs no words");
+    std::fs::write(folder.ca(), "no certificate").unwrap();
+    let expected =
+        format!("(what is in use was read before a change: the CA file {} holds no certificate", folder.ca());
+    assert!(failed().contains(&expected), "{}", failed());
+    folder.swap(&authority.server(&["localhost"]), &authority);
+    assert!(!failed().contains("before a change"), "it has passed");
+}
