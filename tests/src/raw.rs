@@ -193,6 +193,8 @@ impl<S: Read + Write> Raw<S> {
                 }
                 Ok(len) => self.buffer.extend(&chunk[..len]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                // As a machine that was halted for a moment says to whoever waits with a timeout.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("no frame: {error}"),
             }
         }
