@@ -1,5 +1,6 @@
 //! `cargo xtask generate`: everything that is generated and committed, from one command, so that CI can compare.
 
+mod crd;
 mod protobuf;
 mod tables;
 mod vectors;
@@ -21,6 +22,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     files.extend(protobuf::generate(&root)?);
     files.extend(vectors::generate(&root)?);
     files.extend(tables::generate(&root)?);
+    files.extend(crd::generate(&root)?);
 
     let mut stale = Vec::new();
     for Generated { path, content } in &files {
