@@ -1,9 +1,11 @@
 //! The repository's own commands.
 
 mod bench;
+mod cluster;
 mod demo;
 mod fuzz;
 mod generate;
+mod images;
 mod picture;
 mod process;
 mod replay;
@@ -48,6 +50,11 @@ enum Command {
         /// Write what was found into fuzz/corpus, and leave there only what is needed to reach as much.
         #[arg(long)]
         minimize: bool,
+    },
+    /// A throwaway Kubernetes on this machine.
+    Cluster {
+        #[command(subcommand)]
+        what: cluster::What,
     },
     /// Write the generated files anew: Protobuf types, golden vectors, the tables in docs/.
     Generate {
@@ -96,6 +103,7 @@ fn main() -> ExitCode {
         Command::Fuzz { targets, runs, minimize } => {
             fuzz::run(&targets, fuzz::Size { runs, seed: None, minimize, locked: false })
         }
+        Command::Cluster { what } => cluster::run(&what),
         Command::Generate { check } => generate::run(check),
         Command::Bench { what, runs, clients, period } => {
             bench::run(what, &bench::Size { runs, clients, period })
