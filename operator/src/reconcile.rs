@@ -1,0 +1,298 @@
+//! What is done with one StreamServer, whenever there may be something to do.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+use tickwire_crd::{ConditionType, StreamServer, StreamServerStatus};
+
+use crate::apply::{ApplyError, apply};
+use crate::backoff::Backoff;
+use crate::build::{Surroundings, build};
+use crate::connections::Connections;
+use crate::fleet::{Fleet, IncompleteObject, MANAGER};
+use crate::issue::{IssueError, issue, until};
+use crate::kinds::Kinds;
+use crate::metrics::Metrics;
+use crate::note::Note;
+use crate::observe::{ObserveError, Observed, observe};
+use crate::status::{Outcome, Situation, status};
+use crate::validate::validate;
+
+/// What every reconciliation needs.
+pub struct Context {
+    client: Client,
+    kinds: Kinds,
+    around: Surroundings,
+    recorder: Recorder,
+    connections: Arc<Connections>,
+    poll_interval: Duration,
+    metrics: Metrics,
+    backoff: Backoff,
+}
+
+/// A reconciliation has not come to its end; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The object is not one of the API server's.
+    #[error("the object is not whole")]
+    Incomplete(#[from] IncompleteObject),
+    /// What there is could not be read.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// What has to be made up could not be.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// The API server does not have what it should.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The API server does not take the status.
+    #[error("cannot write the status")]
+    Status(#[source] kube::Error),
+}
+
+impl Context {
+    /// For all reconciliations of one operator, while the cluster has these kinds.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        kinds: Kinds,
+        around: Surroundings,
+        identity: String,
+        connections: Arc<Connections>,
+        poll_interval: Duration,
+        metrics: Metrics,
+    ) -> Self {
+        let reporter = Reporter { controller: MANAGER.into(), instance: Some(identity) };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self {
+            client,
+            kinds,
+            around,
+            recorder,
+            connections,
+            poll_interval,
+            metrics,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Counts the StreamServers of which a condition holds, and forgets what is remembered of others.
+    pub fn take_census(&self, servers: &[Arc<DeserializeGuard<StreamServer>>]) {
+        let holding = |type_: ConditionType| {
+            let conditions = |server: &Arc<DeserializeGuard<StreamServer>>| {
+                let status = server.0.as_ref().ok().and_then(|server| server.status.as_ref());
+                status.is_some_and(|status| status.has(type_))
+            };
+            i64::try_from(servers.iter().filter(|server| conditions(server)).count()).unwrap_or(i64::MAX)
+        };
+        self.metrics.set_stream_servers([
+            holding(ConditionType::Ready),
+            holding(ConditionType::Progressing),
+            holding(ConditionType::Degraded),
+        ]);
+        let living: HashSet<_> = servers.iter().filter_map(|server| server.meta().uid.clone()).collect();
+        self.backoff.retain(&living);
+        self.connections.retain(&living);
+    }
+
+    /// Publishes events. One that cannot be published is no reason to fail.
+    async fn publish(&self, server: &impl ReferTo, notes: &[Note]) {
+        for note in notes {
+            if let Err(error) = self.recorder.publish(&note.event(), &server.reference()).await {
+                tracing::warn!(%error, reason = %note.reason, "cannot publish an event");
+            }
+        }
+    }
+}
+
+/// What events can be about.
+trait ReferTo {
+    fn reference(&self) -> k8s_openapi::api::core::v1::ObjectReference;
+}
+
+impl ReferTo for StreamServer {
+    fn reference(&self) -> k8s_openapi::api::core::v1::ObjectReference {
+        self.object_ref(&())
+    }
+}
+
+impl ReferTo for DeserializeGuard<StreamServer> {
+    fn reference(&self) -> k8s_openapi::api::core::v1::ObjectReference {
+        self.object_ref(&())
+    }
+}
+
+/// Brings what there is to what is specified, as far as it can be, and says how far it has come. Says when to look again, even if nothing happens.
+///
+/// # Errors
+///
+/// Where it is worth trying again.
+pub async fn reconcile(
+    object: Arc<DeserializeGuard<StreamServer>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let _timer = context.metrics.reconciliation_seconds.start_timer();
+    let server = match &object.0 {
+        Ok(server) => server,
+        Err(invalid) => {
+            // Only where the definition that is installed is not this operator's. Nothing is changed until the object does.
+            tracing::warn!(object = %object.name_any(), error = %invalid.error, "cannot read a StreamServer; it is left alone");
+            let message = format!(
+                "the operator cannot read it: {}; is the definition of another version installed?",
+                invalid.error
+            );
+            context.publish(object.as_ref(), &[Note::warning("Unreadable", message)]).await;
+            return Ok(Action::await_change());
+        }
+    };
+    if server.metadata.deletion_timestamp.is_some() {
+        // Whatever was made for it goes with it, by owner references.
+        return Ok(Action::await_change());
+    }
+    let action = bring_about(&context, Fleet::of(server)?).await?;
+    context.metrics.reconciled(true);
+    context.backoff.forget(object.meta());
+    Ok(action)
+}
+
+async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, ReconcileError> {
+    let now = Timestamp::now();
+
+    // observe (client required)
+    let Some(observed) = observe(&context.client, context.kinds, fleet).await? else {
+        return Ok(Action::await_change());
+    };
+    let connections = context.connections.of(&observed.fleet, &observed.pods).await;
+    let told = Teller { context, observed: &observed, connections, now };
+
+    if observed.server.spec.paused {
+        told.tell(&Outcome::Paused).await?;
+        return Ok(Action::requeue(context.poll_interval));
+    }
+
+    // validate (no client)
+    let (validated, authority) = match validate(&observed) {
+        Ok(valid) => valid,
+        Err(problems) => {
+            told.tell(&Outcome::Invalid(&problems)).await?;
+            // What is missing is watched for.
+            return Ok(Action::requeue(context.poll_interval));
+        }
+    };
+
+    // issue (no client)
+    let issued = match issue(&validated, authority, now) {
+        Ok(issued) => issued,
+        Err(error) => {
+            told.tell(&Outcome::NotIssued(&error)).await?;
+            return Err(error.into());
+        }
+    };
+
+    // build (no client)
+    let resources = build(&validated, &issued, &context.around);
+
+    // apply (client required)
+    let applied = match apply(&context.client, &observed.fleet, context.kinds, resources).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            told.tell(&Outcome::NotApplied(&error)).await?;
+            return Err(error.into());
+        }
+    };
+
+    // status (client required)
+    told.tell(&Outcome::Applied(&validated, &issued, &applied)).await?;
+    let due = issued.look_again.map_or(Duration::MAX, |moment| until(moment, now).max(SOON));
+    Ok(Action::requeue(context.poll_interval.min(due)))
+}
+
+/// What is due at once is done at once, but not in a tight loop.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Says in the status, and by events, how far it has come.
+struct Teller<'a> {
+    context: &'a Context,
+    observed: &'a Observed,
+    connections: Option<i64>,
+    now: Timestamp,
+}
+
+impl Teller<'_> {
+    async fn tell(&self, outcome: &Outcome<'_>) -> Result<(), ReconcileError> {
+        let observed = self.observed;
+        let situation = Situation {
+            server: &observed.server,
+            fleet: &observed.fleet,
+            deployment: observed.deployment.as_ref(),
+            service: observed.service.as_ref(),
+            pods: &observed.pods,
+            connections: self.connections,
+        };
+        let told = status(situation, outcome, &self.context.around, self.now);
+        if observed.server.status.as_ref() != Some(&told.status) {
+            self.write(&told.status).await.map_err(ReconcileError::Status)?;
+        }
+        for note in &told.notes {
+            let (name, namespace) = (&observed.fleet.name, &observed.fleet.namespace);
+            if note.warning {
+                tracing::warn!(%namespace, %name, reason = %note.reason, "{}", note.message);
+            } else {
+                tracing::info!(%namespace, %name, reason = %note.reason, "{}", note.message);
+            }
+        }
+        // Afterwards: where the status cannot be written, the same would be news again the next time.
+        self.context.publish(&observed.server, &told.notes).await;
+        Ok(())
+    }
+
+    async fn write(&self, status: &StreamServerStatus) -> kube::Result<()> {
+        let fleet = &self.observed.fleet;
+        let api: Api<StreamServer> = Api::namespaced(self.context.client.clone(), &fleet.namespace);
+        let patch = json!({
+            "apiVersion": StreamServer::api_version(&()),
+            "kind": StreamServer::kind(&()),
+            // With the UID: the status is not for another of the same name.
+            "metadata": { "name": fleet.name, "uid": fleet.uid },
+            "status": status,
+        });
+        match api.patch_status(&fleet.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await
+        {
+            Ok(_) => Ok(()),
+            // Deleted meanwhile.
+            Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Says when to try again: later each time.
+#[must_use]
+pub fn try_again(
+    object: Arc<DeserializeGuard<StreamServer>>,
+    error: &ReconcileError,
+    context: Arc<Context>,
+) -> Action {
+    let wait = context.backoff.next(object.meta());
+    context.metrics.reconciled(false);
+    let error: &dyn std::error::Error = error;
+    let causes: Vec<_> =
+        std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string).collect();
+    tracing::warn!(
+        namespace = object.namespace(),
+        name = object.name_any(),
+        error = %error,
+        causes = ?causes,
+        again_in = ?wait,
+        "a reconciliation has failed"
+    );
+    Action::requeue(wait)
+}

@@ -1,0 +1,278 @@
+//! The sixth step: what has become of it, as conditions that a person can act on. What is said follows from what was applied and from what the
+//! pods say; no client, and the time is given.
+
+mod certificate;
+mod pods;
+mod rollout;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use tickwire_crd::{ConditionType, ServiceType, StreamServer, StreamServerStatus, TlsMode};
+
+use crate::apply::ApplyError;
+use crate::build::{self, Applied, Resources, Surroundings};
+use crate::fleet::Fleet;
+use crate::issue::{IssueError, Issued};
+use crate::note::Note;
+use crate::problem::Problem;
+use crate::validate::Validated;
+
+use rollout::Rollout;
+
+/// How far the steps before have come.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// To the end.
+    Applied(&'a Validated, &'a Issued, &'a Resources<Applied>),
+    /// Not even begun: something that the specification refers to cannot be used.
+    Invalid(&'a [Problem]),
+    /// Something could not be signed.
+    NotIssued(&'a IssueError),
+    /// The API server has not taken everything.
+    NotApplied(&'a ApplyError),
+    /// Nothing is to be changed.
+    Paused,
+}
+
+/// What there is, as it was read before, for when nothing was applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The object.
+    pub server: &'a StreamServer,
+    /// Its identity.
+    pub fleet: &'a Fleet,
+    /// The Deployment as it was.
+    pub deployment: Option<&'a Deployment>,
+    /// The Service for clients as it was.
+    pub service: Option<&'a Service>,
+    /// The pods as they were.
+    pub pods: &'a [Pod],
+    /// The clients that are connected, where that is known.
+    pub connections: Option<i64>,
+}
+
+/// What is said, and what a person would want to know of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// The new status.
+    pub status: StreamServerStatus,
+    /// What has changed since the old one.
+    pub notes: Vec<Note>,
+}
+
+/// Says what has become of it.
+#[must_use]
+pub fn status(
+    situation: Situation<'_>,
+    outcome: &Outcome<'_>,
+    around: &Surroundings,
+    now: Timestamp,
+) -> Told {
+    let (server, fleet) = (situation.server, situation.fleet);
+    let (deployment, service) = match outcome {
+        Outcome::Applied(_, _, resources) => (Some(&resources.deployment), Some(&resources.service)),
+        _ => (situation.deployment, situation.service),
+    };
+    let spec = &server.spec;
+    let old = server.status.clone().unwrap_or_default();
+    let rollout = Rollout::of(deployment, spec.replicas);
+    let verdicts = [
+        rollout.ready(outcome),
+        rollout.progressing(outcome),
+        degraded(outcome, &rollout, situation.pods, now),
+        certificate::ready(outcome, &old, now),
+    ];
+    let conditions: Vec<_> = verdicts
+        .into_iter()
+        .map(|verdict| verdict.condition(&old, server.metadata.generation, now))
+        .collect();
+    let issued = match outcome {
+        Outcome::Applied(_, issued, _) => Some(*issued),
+        _ => None,
+    };
+    let complete = rollout.is_complete() && matches!(outcome, Outcome::Applied(..));
+    let status = StreamServerStatus {
+        observed_generation: server.metadata.generation,
+        replicas: rollout.replicas,
+        ready_replicas: rollout.ready,
+        updated_replicas: rollout.updated,
+        selector: Some(fleet.selector_text()),
+        active_connections: situation.connections,
+        endpoint: service.and_then(|service| endpoint(fleet, service, spec.service.type_)),
+        version: if complete {
+            Some(build::version(spec, &around.server_image))
+        } else {
+            old.version.clone()
+        },
+        certificate_expiry: match issued {
+            Some(issued) => issued.certificate_expiry.map(whole_seconds),
+            None => old.certificate_expiry.clone(),
+        },
+        credentials_secret: Some(
+            spec.auth
+                .secret_ref
+                .as_ref()
+                .map_or_else(|| fleet.credentials_secret(), |secret| secret.name.clone()),
+        ),
+        ca_config_map: (spec.tls.mode == TlsMode::SelfSigned).then(|| fleet.ca_config_map()),
+        conditions,
+    };
+    let mut notes = issued.map(|issued| issued.notes.clone()).unwrap_or_default();
+    notes.extend(transitions(&old, &status));
+    Told { status, notes }
+}
+
+/// What one condition says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Verdict {
+    type_: ConditionType,
+    /// `None`: it is not known.
+    holds: Option<bool>,
+    reason: String,
+    message: String,
+}
+
+/// The longest message of a condition (metav1.Condition).
+const MAX_MESSAGE: usize = 32_768;
+
+impl Verdict {
+    fn new(type_: ConditionType, holds: bool, reason: &str, message: impl Into<String>) -> Self {
+        Self { type_, holds: Some(holds), reason: reason.to_owned(), message: message.into() }
+    }
+
+    /// As the status has it. The time is that of the last change of what holds.
+    fn condition(mut self, old: &StreamServerStatus, generation: Option<i64>, now: Timestamp) -> Condition {
+        let status = match self.holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
+        let before = old.condition(self.type_).filter(|before| before.status == status);
+        self.message.truncate(self.message.floor_char_boundary(MAX_MESSAGE));
+        Condition {
+            type_: self.type_.as_str().into(),
+            status: status.into(),
+            reason: self.reason,
+            message: self.message,
+            observed_generation: generation,
+            last_transition_time: before
+                .map_or_else(|| whole_seconds(now), |before| before.last_transition_time.clone()),
+        }
+    }
+}
+
+/// The API keeps whole seconds.
+fn whole_seconds(moment: Timestamp) -> Time {
+    Time(Timestamp::from_second(moment.as_second()).unwrap_or(moment))
+}
+
+/// What a person should look at: the first that is found, from the cause to the effect.
+fn degraded(outcome: &Outcome<'_>, rollout: &Rollout, pods: &[Pod], now: Timestamp) -> Verdict {
+    let is = |reason: &str, message: String| Verdict::new(ConditionType::Degraded, true, reason, message);
+    match outcome {
+        Outcome::Invalid(problems) => {
+            let reason = problems.first().map_or("Invalid", |problem| problem.reason);
+            let messages: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            return is(reason, messages.join("; "));
+        }
+        Outcome::NotIssued(error) => return is("SigningFailed", chain(error)),
+        Outcome::NotApplied(error) => return is(error.reason(), chain(error)),
+        Outcome::Applied(..) | Outcome::Paused => {}
+    }
+    if let Some(message) = &rollout.refused {
+        return is(
+            "PodsRefused",
+            format!(
+                "the cluster does not let pods be made: {message}; make room, or ask for less in spec.resources or spec.replicas"
+            ),
+        );
+    }
+    if let Some(trouble) = pods::trouble(pods) {
+        return is(trouble.reason, trouble.message);
+    }
+    if let Some(expiry) = certificate::expired(outcome, now) {
+        return is(
+            "CertificateExpired",
+            format!(
+                "the servers' certificate ended {}; clients refuse it: put a new one in its place",
+                crate::issue::shown(expiry)
+            ),
+        );
+    }
+    if rollout.is_stalled {
+        return is(
+            "RolloutStalled",
+            "no progress for spec.rollout.progressDeadlineSeconds; look at the pods, which `kubectl describe` of the Deployment leads to".into(),
+        );
+    }
+    Verdict::new(ConditionType::Degraded, false, "AsSpecified", "nothing is wrong")
+}
+
+/// An error and its sources in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // kube's own error repeats the answer in a form for programmers.
+        let next = match error.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) => status.message.clone(),
+            _ => error.to_string(),
+        };
+        text = format!("{text}: {next}");
+        source = match error.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(_)) => None,
+            _ => error.source(),
+        };
+    }
+    text
+}
+
+/// Where clients connect, where that is known.
+fn endpoint(fleet: &Fleet, service: &Service, type_: ServiceType) -> Option<String> {
+    let port = service.spec.as_ref()?.ports.as_ref()?.first()?.port;
+    if type_ != ServiceType::LoadBalancer {
+        return Some(format!("{}.{}.svc:{port}", fleet.name, fleet.namespace));
+    }
+    let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?;
+    let host = ingress.hostname.clone().or_else(|| ingress.ip.clone())?;
+    Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+}
+
+/// What a person would want to know of a change of conditions. A message that changes alone is no news.
+fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for type_ in [
+        ConditionType::CertificateReady,
+        ConditionType::Degraded,
+        ConditionType::Progressing,
+        ConditionType::Ready,
+    ] {
+        let Some(condition) = new.condition(type_) else { continue };
+        let before = old.condition(type_);
+        if before
+            .is_some_and(|before| (&before.status, &before.reason) == (&condition.status, &condition.reason))
+        {
+            continue;
+        }
+        let was = before.map(|before| before.status.as_str());
+        let message = condition.message.clone();
+        notes.extend(match (type_, condition.status.as_str(), was) {
+            (ConditionType::Degraded, "True", _) => Some(Note::warning(condition.reason.clone(), message)),
+            (ConditionType::Degraded, "False", Some("True")) => Some(Note::normal("Recovered", message)),
+            (ConditionType::Progressing, "True", _) => Some(Note::normal("RolloutStarted", message)),
+            (ConditionType::Progressing, "False", Some("True")) if condition.reason == rollout::COMPLETE => {
+                Some(Note::normal("RolloutComplete", message))
+            }
+            (ConditionType::Progressing, "False", _) if condition.reason == rollout::PAUSED => {
+                Some(Note::normal("Paused", message))
+            }
+            (ConditionType::Ready, "True", _) => Some(Note::normal("Ready", message)),
+            (ConditionType::Ready, "False", Some("True")) => Some(Note::warning("NotReady", message)),
+            // Degraded says it already where it is a problem.
+            _ => None,
+        });
+    }
+    notes
+}
