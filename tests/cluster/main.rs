@@ -1,0 +1,19 @@
+//! The operator, its chart and the servers' images on a real Kubernetes: `cargo xtask test cluster` brings one up, loads the images, and runs this.
+//!
+//! Each test has a namespace of its own that enforces Pod Security `restricted`, and looks at things as a person does: by kubectl and by clients that
+//! come from outside the pods. It needs KUBECONFIG, and kubectl and helm in PATH; without them it fails.
+
+mod cluster;
+mod fleet;
+mod namespace;
+mod operator;
+mod stream_server;
+
+mod bad_input;
+mod certificates;
+mod chart;
+mod drift;
+mod kubectl;
+mod rollout;
+mod rules;
+mod samples;

@@ -1,0 +1,85 @@
+//! The operator, installed by its chart.
+
+use std::sync::Once;
+
+use crate::cluster::{eventually, helm, kubectl, root};
+
+/// The operator's own namespace.
+pub(crate) const NAMESPACE: &str = "tickwire-system";
+/// The release's name, and so the Deployment's.
+pub(crate) const RELEASE: &str = "tickwire";
+
+/// Sees to it that the operator is installed, and works.
+pub(crate) fn installed() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(install);
+}
+
+/// Installs it, or upgrades it to what the chart says now.
+pub(crate) fn install() {
+    let said = crate::cluster::kubectl_with("", &["create", "namespace", NAMESPACE]);
+    assert!(said.ok || said.err.contains("already exists"), "{}", said.err);
+    kubectl(&[
+        "label",
+        "namespace",
+        NAMESPACE,
+        "--overwrite",
+        "pod-security.kubernetes.io/enforce=restricted",
+    ]);
+    let chart = root().join("charts/tickwire");
+    helm(&[
+        "upgrade",
+        "--install",
+        RELEASE,
+        &chart.display().to_string(),
+        "--namespace",
+        NAMESPACE,
+        "--wait",
+        "--timeout=3m",
+        // A leader that is killed is succeeded sooner, and connections are counted more often: tests wait less.
+        "--set=leaderElection.leaseDuration=6s",
+        "--set=extraEnv[0].name=POLL_INTERVAL,extraEnv[0].value=2s",
+    ]);
+}
+
+/// The name of the pod that leads.
+pub(crate) fn leader() -> String {
+    eventually("an operator leads", || {
+        let holder = kubectl(&[
+            "--namespace",
+            NAMESPACE,
+            "get",
+            "lease",
+            RELEASE,
+            "--ignore-not-found",
+            "--output=jsonpath={.spec.holderIdentity}",
+        ]);
+        (!holder.is_empty()).then_some(holder)
+    })
+}
+
+/// Ends the process of the pod that leads by SIGKILL, from outside of its container. Answers the pod's name.
+pub(crate) fn kill_leader() -> String {
+    let pod = leader();
+    let uid = kubectl(&["--namespace", NAMESPACE, "get", "pod", &pod, "--output=jsonpath={.metadata.uid}"]);
+    let killed = processes_of(&uid);
+    assert!(!killed.is_empty(), "the processes of {pod} run on this machine");
+    for id in killed {
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).expect("it is there");
+    }
+    pod
+}
+
+/// The operator's processes in the containers of a pod, known by their cgroup.
+fn processes_of(uid: &str) -> Vec<rustix::process::Pid> {
+    let underscored = uid.replace('-', "_");
+    let folders = std::fs::read_dir("/proc").expect("/proc");
+    let ids = folders.flatten().filter_map(|folder| folder.file_name().to_str()?.parse::<i32>().ok());
+    ids.filter(|id| {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+        let cgroup = read("cgroup");
+        read("comm").starts_with("tickwire-operat") && (cgroup.contains(uid) || cgroup.contains(&underscored))
+    })
+    .filter_map(rustix::process::Pid::from_raw)
+    .collect()
+}
