@@ -46,16 +46,21 @@ impl Default for Feed {
 #[schemars(extend("x-kubernetes-validations" = [
     rule("self == oldSelf", "cannot be changed, as positions in the stream come from it; create another StreamServer"),
     rule("!(has(self.symbols) && has(self.symbolCount))", "only one of symbols and symbolCount may be set"),
+    field_rule(
+        "symbols",
+        "!has(self.symbols) || self.symbols.size() > 1 || !self.symbols[0].matches('^[0-9]+$')",
+        "must not be one number alone, which a server takes for how many symbols there are",
+    ),
 ]))]
 pub struct SyntheticFeed {
     /// Which market: the same seed, symbols and rate are the same ticks.
     #[schemars(range(min = 0))]
     pub seed: i64,
-    /// The symbols' names. Default: eight of the best known pairs.
+    /// The symbols' names, of at most 32 printable ASCII characters but the comma. Default: eight of the best known pairs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 1000),
-        inner(length(min = 1, max = 64), regex(pattern = "^[^, ]+$")),
+        inner(length(min = 1, max = 32), regex(pattern = "^[!-+--~]+$")),
         extend("x-kubernetes-list-type" = "set")
     )]
     pub symbols: Vec<String>,

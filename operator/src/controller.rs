@@ -18,7 +18,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use tickwire_crd::{StreamServer, StreamServerSpec};
+use tickwire_crd::StreamServer;
 
 use crate::fleet::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, NAME, NAME_LABEL};
 use crate::kinds::{self, Kinds};
@@ -146,7 +146,7 @@ where
 fn referenced<K>(
     controller: Controller<Object>,
     scope: &Scope,
-    refers: fn(&StreamServerSpec, &str) -> bool,
+    refers: fn(&StreamServer, &str) -> bool,
 ) -> Controller<Object>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -171,9 +171,9 @@ where
 fn concerns<K: Resource<DynamicType = ()>>(
     server: &Object,
     object: &PartialObjectMeta<K>,
-    refers: fn(&StreamServerSpec, &str) -> bool,
+    refers: fn(&StreamServer, &str) -> bool,
 ) -> bool {
     let owners = object.metadata.owner_references.iter().flatten();
     let is_owned = owners.into_iter().any(|owner| Some(&owner.uid) == server.meta().uid.as_ref());
-    is_owned || server.0.as_ref().is_ok_and(|server| refers(&server.spec, &object.name_any()))
+    is_owned || server.0.as_ref().is_ok_and(|server| refers(server, &object.name_any()))
 }

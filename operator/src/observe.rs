@@ -132,20 +132,24 @@ impl Names {
     }
 }
 
-/// Whether a StreamServer names this Secret: a change of it is a reason to look again.
+/// Whether a StreamServer goes by this Secret, which is not of the operator's making: a change of it is a reason to look again.
 #[must_use]
-pub fn refers_to_secret(spec: &StreamServerSpec, name: &str) -> bool {
+pub fn refers_to_secret(server: &StreamServer, name: &str) -> bool {
+    let spec = &server.spec;
+    let made_by_cert_manager = spec.tls.mode == TlsMode::CertManager
+        && Fleet::of(server).is_ok_and(|fleet| fleet.tls_secret() == name);
     let auth = spec.auth.secret_ref.as_ref().map(|reference| &reference.name);
     let users = spec.auth.users.as_ref().map(|users| &users.secret_ref.name);
     let tls = spec.tls.secret_ref.as_ref().map(|reference| &reference.name);
     let clients = spec.tls.client_authentication.as_ref().map(|clients| &clients.ca_secret_ref.name);
-    [auth, users, tls, clients].into_iter().flatten().any(|referenced| referenced == name)
+    made_by_cert_manager
+        || [auth, users, tls, clients].into_iter().flatten().any(|referenced| referenced == name)
 }
 
 /// Whether a StreamServer names this ConfigMap.
 #[must_use]
-pub fn refers_to_config_map(spec: &StreamServerSpec, name: &str) -> bool {
-    spec.feed.replay.as_ref().is_some_and(|replay| replay.config_map_ref.name == name)
+pub fn refers_to_config_map(server: &StreamServer, name: &str) -> bool {
+    server.spec.feed.replay.as_ref().is_some_and(|replay| replay.config_map_ref.name == name)
 }
 
 /// Reads one object, if it is wanted and there.

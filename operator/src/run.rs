@@ -114,7 +114,7 @@ async fn work(
         match held.release().await {
             Ok(_) => tracing::info!("has given the leadership up"),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the next leader has to wait")
+                tracing::warn!(error = &error as &dyn std::error::Error, "the next leader has to wait");
             }
         }
     }

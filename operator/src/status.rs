@@ -81,7 +81,7 @@ pub fn status(
     let verdicts = [
         rollout.ready(outcome),
         rollout.progressing(outcome),
-        degraded(outcome, &rollout, situation.pods, now),
+        degraded(outcome, &rollout, situation.pods, certificate::expired(outcome, &old, now)),
         certificate::ready(outcome, &old, now),
     ];
     let conditions: Vec<_> = verdicts
@@ -169,7 +169,12 @@ fn whole_seconds(moment: Timestamp) -> Time {
 }
 
 /// What a person should look at: the first that is found, from the cause to the effect.
-fn degraded(outcome: &Outcome<'_>, rollout: &Rollout, pods: &[Pod], now: Timestamp) -> Verdict {
+fn degraded(
+    outcome: &Outcome<'_>,
+    rollout: &Rollout,
+    pods: &[Pod],
+    certificate_expired: Option<Timestamp>,
+) -> Verdict {
     let is = |reason: &str, message: String| Verdict::new(ConditionType::Degraded, true, reason, message);
     match outcome {
         Outcome::Invalid(problems) => {
@@ -192,7 +197,7 @@ fn degraded(outcome: &Outcome<'_>, rollout: &Rollout, pods: &[Pod], now: Timesta
     if let Some(trouble) = pods::trouble(pods) {
         return is(trouble.reason, trouble.message);
     }
-    if let Some(expiry) = certificate::expired(outcome, now) {
+    if let Some(expiry) = certificate_expired {
         return is(
             "CertificateExpired",
             format!(

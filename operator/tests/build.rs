@@ -2,6 +2,8 @@
 //!
 //! To change them: `INSTA_UPDATE=always cargo test -p tickwire-operator --test build`, then read the difference.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where its world does")]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;

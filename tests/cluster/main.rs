@@ -9,11 +9,11 @@ mod namespace;
 mod operator;
 mod stream_server;
 
+mod alone;
 mod bad_input;
 mod certificates;
 mod chart;
 mod drift;
 mod kubectl;
-mod rollout;
 mod rules;
 mod samples;

@@ -71,6 +71,15 @@ impl Namespace {
         .collect()
     }
 
+    /// How often an event about an object has come, those counted that were put together.
+    pub(crate) fn event_count(&self, name: &str, reason: &str) -> u64 {
+        let selector = format!("--field-selector=involvedObject.name={name},reason={reason}");
+        let text = self.kubectl(&["get", "events", &selector, "--output=json"]);
+        let list: Value = serde_json::from_str(&text).expect("JSON");
+        let events = list["items"].as_array().expect("a list").iter();
+        events.map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum()
+    }
+
     /// Waits until it has no objects of these kinds.
     pub(crate) fn is_empty_of(&self, kinds: &str) {
         eventually(&format!("nothing is left of {kinds} in {}", self.name), || {

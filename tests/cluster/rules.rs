@@ -21,7 +21,7 @@ const fn case(message: &'static str, field: &'static str, keeps: &'static str, b
     Case { message, keeps, breaks, field }
 }
 
-const CASES: [Case; 44] = [
+const CASES: [Case; 45] = [
     case(
         "must be at most 1 where feed.replay is set: each server plays the recording from its own start",
         "spec.replicas",
@@ -159,6 +159,12 @@ const CASES: [Case; 44] = [
         "spec.feed.synthetic",
         "{feed: {synthetic: {symbolCount: 3}}}",
         "{feed: {synthetic: {symbolCount: 3, symbols: [A]}}}",
+    ),
+    case(
+        "must not be one number alone, which a server takes for how many symbols there are",
+        "spec.feed.synthetic.symbols",
+        "{feed: {synthetic: {symbols: ['7203', '7204']}}}",
+        "{feed: {synthetic: {symbols: ['7203']}}}",
     ),
     case(
         "must be at least 100ms",

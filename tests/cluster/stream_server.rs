@@ -1,6 +1,6 @@
 //! A StreamServer of a test.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 use tickwire_client::{Client, Credentials, Tls};
@@ -61,7 +61,7 @@ impl<'a> StreamServer<'a> {
         self.namespace.kubectl(&["patch", "streamserver", self.name, "--type=merge", "--patch", &patch]);
     }
 
-    /// The address of its Service, which this machine reaches.
+    /// The address of its Service, once this machine reaches it: the node takes up a second after a pod is ready where its Service leads.
     pub(crate) fn address(self) -> String {
         let service = self.namespace.get("service", self.name).expect("a Service");
         let address = service["spec"]["clusterIP"].as_str().expect("an address");

@@ -139,6 +139,11 @@ impl Cluster {
     }
 }
 
+/// Whether there is a cluster, or one can be started here.
+pub(crate) fn can_be_had() -> bool {
+    Cluster::foreign().is_some() || requirements::are_met()
+}
+
 /// Starts a cluster, or answers the one that is up. With $KUBECONFIG that one is taken, and nothing is started.
 pub(crate) fn up() -> Result<Cluster> {
     if let Some(foreign) = Cluster::foreign() {

@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: the main job, seen.
 
+pub(crate) mod kubernetes;
+
 use std::process::Command;
 use std::time::Duration;
 

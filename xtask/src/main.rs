@@ -32,12 +32,18 @@ enum Command {
         /// End after so long, such as 10s; without it, at Ctrl-C.
         #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
         period: Option<Duration>,
+        /// On Kubernetes: a cluster of this machine's own, the chart, and a StreamServer.
+        #[arg(long)]
+        kubernetes: bool,
     },
     /// Run every check and test.
     Test {
         /// Only these parts.
         #[arg(value_name = "PART")]
         parts: Vec<test::Part>,
+        /// Fail where this part cannot be run here, instead of saying so.
+        #[arg(long, value_name = "PART")]
+        require: Vec<test::Part>,
     },
     /// Fuzz whatever reads a stranger's bytes, guided by coverage.
     Fuzz {
@@ -98,8 +104,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo { period } => demo::run(period),
-        Command::Test { parts } => test::run(&parts),
+        Command::Demo { period, kubernetes: false } => demo::run(period),
+        Command::Demo { period, kubernetes: true } => demo::kubernetes::run(period),
+        Command::Test { parts, require } => test::run(&parts, &require),
         Command::Fuzz { targets, runs, minimize } => {
             fuzz::run(&targets, fuzz::Size { runs, seed: None, minimize, locked: false })
         }

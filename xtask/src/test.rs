@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every check and test, part by part; the same that CI runs.
 
+mod cluster;
+
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -22,6 +24,8 @@ pub(crate) enum Part {
     Clippy,
     /// Unit tests, integration tests, doctests.
     Tests,
+    /// The operator, its chart and the images on a real Kubernetes.
+    Cluster,
     /// A short run of each fuzz target; Clippy for them.
     Fuzz,
     /// Documentation, warnings denied.
@@ -30,13 +34,19 @@ pub(crate) enum Part {
     Dependencies,
 }
 
-pub(crate) fn run(parts: &[Part]) -> Result<()> {
+/// Runs parts, or all. Those of `required` fail where they cannot be run as a whole.
+pub(crate) fn run(parts: &[Part], required: &[Part]) -> Result<()> {
     let parts = if parts.is_empty() { Part::value_variants() } else { parts };
     let mut outcomes = Vec::new();
     for part in parts {
         println!("\n── {part:?}");
         let start = Instant::now();
-        let result = part.run();
+        let result = part.run().and_then(|coverage| match coverage {
+            Coverage::Without(what) if required.contains(part) => {
+                bail!("it is required, but was not run: {what}")
+            }
+            coverage => Ok(coverage),
+        });
         if let Err(error) = &result {
             println!("{error:#}");
         }
@@ -102,6 +112,7 @@ impl Part {
                     .args(["doc", "--workspace", "--all-features", "--no-deps", "--locked"])
                     .env("RUSTDOCFLAGS", "--deny warnings"),
             ),
+            Self::Cluster => return cluster::run(),
             Self::Dependencies => return dependencies(),
         };
         done.map(|()| Coverage::Whole)

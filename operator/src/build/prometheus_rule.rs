@@ -1,7 +1,10 @@
 //! What Prometheus raises an alarm about; docs/OPERATIONS.md says what to do then.
 
+use std::time::Duration;
+
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
+use tickwire_crd::TlsMode;
 
 use crate::kinds;
 use crate::validate::Validated;
@@ -36,14 +39,17 @@ fn alerts(validated: &Validated) -> Vec<Value> {
             },
         })
     };
-    vec![
-        alert(
-            "TickwireNoServer",
-            "critical",
-            "2m",
-            format!("sum(up{{{of}}}) == 0 or absent(up{{{of}}})"),
-            "No server answers",
-        ),
+    let no_server = alert(
+        "TickwireNoServer",
+        "critical",
+        "2m",
+        format!("sum(up{{{of}}}) == 0 or absent(up{{{of}}})"),
+        "No server answers",
+    );
+    // Where none is asked for, none has to answer.
+    let no_server = (validated.spec.replicas > 0).then_some(no_server);
+    let certificate_ends_in = certificate_ends_in(validated).as_secs();
+    let others = vec![
         alert(
             "TickwireFeedBehind",
             "critical",
@@ -77,9 +83,25 @@ fn alerts(validated: &Validated) -> Vec<Value> {
             "critical",
             "1h",
             format!(
-                "min by (pod) (tickwire_tls_certificate_expiry_timestamp_seconds{{{of}}} > 0) - time() < 7 * 86400"
+                "min by (pod) (tickwire_tls_certificate_expiry_timestamp_seconds{{{of}}} > 0) - time() < {certificate_ends_in}"
             ),
-            "A server's certificate ends within a week",
+            "A server's certificate should have been renewed long ago, and ends soon",
         ),
-    ]
+    ];
+    no_server.into_iter().chain(others).collect()
 }
+
+/// A certificate that is good for so long yet has not been renewed when it should have been: half of the time that there is for it, and at
+/// most a week.
+fn certificate_ends_in(validated: &Validated) -> Duration {
+    let tls = &validated.spec.tls;
+    let renew_before = match tls.mode {
+        TlsMode::SelfSigned => Some(tls.self_signed.clone().unwrap_or_default().renew_before),
+        TlsMode::CertManager => tls.cert_manager.as_ref().and_then(|wanted| wanted.renew_before),
+        TlsMode::Secret | TlsMode::Disabled => None,
+    };
+    renew_before.map_or(WEEK, |renew_before| WEEK.min(renew_before.get() / 2))
+}
+
+/// Time enough for a person.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -25,11 +25,7 @@ pub(super) fn ready(outcome: &Outcome<'_>, old: &StreamServerStatus, now: Timest
                     validated.fleet.name
                 ),
             ),
-            (_, Some(expiry)) if expiry <= now => verdict(
-                false,
-                "Expired",
-                format!("the certificate ended {}; put a new one in its place", shown(expiry)),
-            ),
+            (_, Some(expiry)) if expiry <= now => ended(expiry),
             (source, Some(expiry)) => {
                 let signer = match source {
                     CertificateSource::SelfSigned { .. } => "signed by the operator's authority",
@@ -45,23 +41,33 @@ pub(super) fn ready(outcome: &Outcome<'_>, old: &StreamServerStatus, now: Timest
                 problems.iter().find(|problem| problem.condition == ConditionType::CertificateReady);
             match problem {
                 Some(problem) => verdict(false, problem.reason, problem.message.clone()),
-                None => as_before(old),
+                None => as_before(old, now),
             }
         }
         Outcome::NotIssued(error) => verdict(false, "SigningFailed", super::chain(error)),
-        Outcome::NotApplied(_) | Outcome::Paused => as_before(old),
+        Outcome::NotApplied(_) | Outcome::Paused => as_before(old, now),
     }
 }
 
 /// When the certificate in use ended, where it has.
-pub(super) fn expired(outcome: &Outcome<'_>, now: Timestamp) -> Option<Timestamp> {
-    match outcome {
-        Outcome::Applied(_, issued, _) => issued.certificate_expiry.filter(|expiry| *expiry <= now),
-        _ => None,
-    }
+pub(super) fn expired(outcome: &Outcome<'_>, old: &StreamServerStatus, now: Timestamp) -> Option<Timestamp> {
+    let expiry = match outcome {
+        Outcome::Applied(_, issued, _) => issued.certificate_expiry,
+        _ => old.certificate_expiry.as_ref().map(|expiry| expiry.0),
+    };
+    expiry.filter(|expiry| *expiry <= now)
 }
 
-fn as_before(old: &StreamServerStatus) -> Verdict {
+fn ended(expiry: Timestamp) -> Verdict {
+    let message = format!("the certificate ended {}; put a new one in its place", shown(expiry));
+    Verdict::new(ConditionType::CertificateReady, false, "Expired", message)
+}
+
+/// What was said before, when nothing was looked at; but time goes on.
+fn as_before(old: &StreamServerStatus, now: Timestamp) -> Verdict {
+    if let Some(expiry) = old.certificate_expiry.as_ref().filter(|expiry| expiry.0 <= now) {
+        return ended(expiry.0);
+    }
     let type_ = ConditionType::CertificateReady;
     match old.condition(type_) {
         Some(before) => Verdict {

@@ -33,20 +33,31 @@ const CHAIN_OF_A_NODE: &str = ":KUBE-";
 
 /// Linux, Debian, root, and the packages.
 pub(super) fn check() -> Result<()> {
-    let os = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let is_debian = os.lines().any(|line| {
-        line.starts_with("ID=") && line.contains("debian")
-            || line.starts_with("ID_LIKE=") && line.contains("debian")
-    });
     ensure!(
-        is_debian && Path::new("/usr/bin/apt-get").exists(),
+        is_debian(),
         "a cluster of one's own takes a Debian Linux, whose etcd and containerd it is made of; {INSTEAD}"
     );
     ensure!(
-        rustix::process::geteuid().is_root(),
+        is_root(),
         "a cluster of one's own takes root, for namespaces, mounts and packet filters; {INSTEAD}"
     );
     tools::debian_packages(&PACKAGES)
+}
+
+/// Whether it is a machine on which whatever else is needed can be installed.
+pub(super) fn are_met() -> bool {
+    is_debian() && is_root()
+}
+
+fn is_debian() -> bool {
+    let os = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let names_debian =
+        |line: &str| (line.starts_with("ID=") || line.starts_with("ID_LIKE=")) && line.contains("debian");
+    os.lines().any(names_debian) && Path::new("/usr/bin/apt-get").exists()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// No other node of a Kubernetes, and nobody on the ports that are needed.

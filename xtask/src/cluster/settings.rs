@@ -134,6 +134,8 @@ fn kubelet(folder: &Folder) -> serde_json::Value {
         "cgroupDriver": "cgroupfs",
         "failCgroupV1": false,
         "failSwapOn": false,
+        // How long a pod may have yesterday's Secrets: a minute by default, and tests wait for it.
+        "syncFrequency": "10s",
         // Images cannot be had again from anywhere: none is thrown away, and no pod, because the machine's disk is rather full.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
