@@ -281,3 +281,6 @@ fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> 
     }
     notes
 }
+
+#[cfg(test)]
+mod tests;

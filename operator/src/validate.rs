@@ -270,3 +270,6 @@ fn data(secret: Option<&Secret>) -> Cow<'_, BTreeMap<String, ByteString>> {
 fn bytes<'a>(data: &'a BTreeMap<String, ByteString>, key: &str) -> &'a [u8] {
     data.get(key).map(|value| value.0.as_slice()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

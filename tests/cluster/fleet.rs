@@ -123,7 +123,10 @@ async fn follow(client: Client, shared: Arc<Shared>, start: Instant) -> Seen {
             }
             Event::Draining { .. } => {}
             Event::Disconnected { address, error, .. } => {
-                panic!("the connection to {address} was lost, or refused, at {:?}: {error}", start.elapsed())
+                panic!(
+                    "the connection to {address} was lost, or refused, at {:?}: {error}: {error:?}",
+                    start.elapsed()
+                )
             }
         }
     }

@@ -48,7 +48,7 @@ fn ticks_come(client: &Client) {
                 .expect("ticks come");
             match event.expect("it goes well") {
                 Event::Batch(batch) if batch.len > 0 => return,
-                Event::Disconnected { error, .. } => panic!("{error}"),
+                Event::Disconnected { error, .. } => panic!("{error}: {error:?}"),
                 _ => {}
             }
         }
