@@ -1,8 +1,8 @@
 # The images of Tickwire's server and operator: their programs, the few libraries these use, and nothing else, so neither shell nor packages.
 # They run as nobody in particular and write to no file system.
 #
-#     docker build --target server --tag tickwire/server .
-#     docker build --target operator --tag tickwire/operator .
+#     docker build --target server --build-arg VERSION=0.1.0 --tag tickwire/server:0.1.0 .
+#     docker build --target operator --build-arg VERSION=0.1.0 --tag tickwire/operator:0.1.0 .
 #
 # With --build-arg BINARIES=compiled the programs are not built here, but taken from the folder `compiled` of the build context: so
 # `cargo xtask cluster load-images` makes images of what cargo has just built, for the same Debian.
@@ -11,11 +11,14 @@
 ARG BINARIES=build
 
 FROM rust:1.95-bookworm AS build
+# Each processor's programs in a cache of their own.
+ARG TARGETARCH
 WORKDIR /source
 COPY . .
+# The image's own toolchain: rust-toolchain.toml asks for more, which only development needs.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/source/target \
-    cargo build --release --locked --package tickwire-server --package tickwire-client --package tickwire-operator \
+    --mount=type=cache,id=tickwire-target-${TARGETARCH},target=/source/target \
+    RUSTUP_TOOLCHAIN="${RUST_VERSION}" cargo build --release --locked --package tickwire-server --package tickwire-client --package tickwire-operator \
     && mkdir /programs \
     && for program in tickwire-server tickwire tickwire-operator; do \
            strip -o "/programs/$program" "target/release/$program" || exit 1; \

@@ -8,8 +8,8 @@ use std::time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A span of time in whole milliseconds, of at most a day, written in hours, minutes, seconds and milliseconds: `15s`, `500ms`, `1h30m`.
-/// Where a longer one makes sense (certificates), the field says so.
+/// A span of time in whole milliseconds, written in hours, minutes, seconds and milliseconds, each with at most nine digits: `15s`, `500ms`,
+/// `1h30m`. Bounds are the field's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(time::Duration);
 

@@ -61,7 +61,8 @@ pub struct SyntheticFeed {
     #[schemars(
         length(min = 1, max = 1000),
         inner(length(min = 1, max = 32), regex(pattern = "^[!-+--~]+$")),
-        extend("x-kubernetes-list-type" = "set")
+        // Not a set: to a rule, sets are equal in any order, but the order determines positions.
+        extend("x-kubernetes-list-type" = "atomic")
     )]
     pub symbols: Vec<String>,
     /// Instead of names: how many symbols (SYM0001, SYM0002, …).

@@ -162,8 +162,8 @@ fn rules() -> Vec<Value> {
             "limits.writeQueue must be at least protocol.maxMessageSize",
         ),
         rule(
-            "!has(self.autoscaling) || self.autoscaling.targetActiveConnections <= self.limits.maxConnections",
-            "autoscaling.targetActiveConnections must be at most limits.maxConnections",
+            "!has(self.autoscaling) || self.autoscaling.targetActiveConnections * 10 <= self.limits.maxConnections * 9",
+            "autoscaling.targetActiveConnections must be at most nine tenths of limits.maxConnections, as an autoscaler acts only where its target is exceeded by a tenth",
         ),
     ]
 }

@@ -69,6 +69,11 @@ fn rules() -> Vec<Value> {
             "!has(self.ipAddresses) || self.ipAddresses.all(address, isIP(address))",
             "must be addresses, such as 192.0.2.1 or 2001:db8::1",
         ),
+        field_rule(
+            "dnsNames",
+            "!has(self.certManager) || self.certManager.serviceNames || has(self.dnsNames)",
+            "is required where certManager.serviceNames is false: a certificate needs a name",
+        ),
         rule(
             "!(has(self.dnsNames) || has(self.ipAddresses)) || self.mode in ['SelfSigned', 'CertManager']",
             "dnsNames and ipAddresses are for the modes SelfSigned and CertManager",
@@ -125,6 +130,10 @@ impl Default for SelfSigned {
 /// What cert-manager is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    field_rule("duration", "!has(self.duration) || duration(self.duration) >= duration('1h')", "must be at least 1h"),
+    field_rule("renewBefore", "!has(self.renewBefore) || duration(self.renewBefore) >= duration('5m')", "must be at least 5m"),
+]))]
 pub struct CertManager {
     /// Who signs.
     pub issuer_ref: IssuerReference,
@@ -134,6 +143,13 @@ pub struct CertManager {
     /// How long before its end it is replaced. Default: cert-manager's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<Duration>,
+    /// Whether the Service's own names within the cluster are asked for, beside dnsNames. A public issuer refuses them.
+    #[serde(default = "service_names")]
+    pub service_names: bool,
+}
+
+fn service_names() -> bool {
+    true
 }
 
 /// Names an issuer of cert-manager.

@@ -5,15 +5,20 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject, ObjectMeta};
+use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::build::{Applied, Prepared, Resources};
 use crate::fleet::{Fleet, MANAGER};
 use crate::kinds::{self, Kinds};
+use crate::status::Rollout;
+use crate::validate::Validated;
 
 /// The API server does not have what it should.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,25 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// In one line, with what the API server said.
+    fn full(&self) -> String {
+        match self {
+            Self::Taken { .. } => self.to_string(),
+            // kube's own words repeat the answer in a form for programmers.
+            Self::Api { source: kube::Error::Api(status), .. } => format!("{self}: {}", status.message),
+            Self::Api { source, .. } => format!("{self}: {source}"),
+        }
+    }
+
+    /// Whether it may well go the next time: somebody was faster, or the API server is busy or away.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Taken { .. } => false,
+            Self::Api { source: kube::Error::Api(status), .. } => matches!(status.code, 409 | 429 | 500..),
+            Self::Api { .. } => true,
+        }
+    }
+
     /// One word for a condition.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -62,18 +86,41 @@ impl ApplyError {
     }
 }
 
-/// Applies everything, in the order in which one needs the other. Not cancel-safe in the sense that a part may have been applied; applying again
-/// completes it.
+/// What the API server has not taken. The rest was applied.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", messages(.0))]
+pub struct ApplyErrors(pub Vec<ApplyError>);
+
+fn messages(errors: &[ApplyError]) -> String {
+    errors.iter().map(ApplyError::full).collect::<Vec<_>>().join("; ")
+}
+
+impl ApplyErrors {
+    /// One word for a condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.0.first().map_or("ApplyFailed", ApplyError::reason)
+    }
+
+    /// Whether all of it may well go the next time: nobody has to do anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.0.iter().all(ApplyError::is_transient)
+    }
+}
+
+/// Applies everything, in the order in which one needs the other; what is refused does not keep the rest from being applied. Removes what is no longer
+/// asked for, but what pods may need, only once no pod does. Cancelled, a part has been applied; applying again completes it.
 ///
 /// # Errors
 ///
-/// The first that the API server refuses. What comes after it is left as it was.
+/// Everything that the API server refuses.
 pub async fn apply(
     client: &Client,
-    fleet: &Fleet,
     kinds: Kinds,
+    validated: &Validated,
     resources: Resources<Prepared>,
-) -> Result<Resources<Applied>, ApplyError> {
+) -> Result<Resources<Applied>, ApplyErrors> {
     // Without `..`: what is built is applied, or this does not compile.
     let Resources {
         service_account,
@@ -82,6 +129,7 @@ pub async fn apply(
         tls_secret,
         ca_config_map,
         certificate,
+        certificate_secret,
         service,
         metrics_service,
         network_policy,
@@ -92,35 +140,76 @@ pub async fn apply(
         prometheus_rule,
         state: _,
     } = resources;
-    let applier = Applier { client, fleet };
+    let fleet = &validated.fleet;
+    let mut applier = Applier { client, fleet, errors: Vec::new() };
     let name = || fleet.name.clone();
+    let service_account = applier.apply(service_account).await;
+    // What signs is written down before it is published, and that before it signs.
+    let operator_secret = applier.apply(operator_secret).await;
+    let ca_config_map = applier.apply_if_any(ca_config_map).await;
+    let tls_secret =
+        if applier.errors.is_empty() { applier.apply_if_any(tls_secret).await } else { tls_secret };
+    let credentials_secret = applier.apply_if_any(credentials_secret).await;
+    let service = applier.apply(service).await;
+    let metrics_service = applier.apply(metrics_service).await;
+    let deployment = match deployment {
+        Some(deployment) => Some(applier.apply(deployment).await),
+        None => applier.scale(validated.spec.replicas).await,
+    };
+    let autoscaler = applier.apply_or_remove(autoscaler, name()).await;
+    let network_policy = applier.apply_or_remove(network_policy, name()).await;
+    let disruption_budget = applier.apply_or_remove(disruption_budget, name()).await;
+    let certificate_secret = applier.adopt(certificate_secret).await;
+    let service_monitor =
+        applier.optional(kinds.service_monitor, kinds::service_monitor(), service_monitor).await;
+    let prometheus_rule =
+        applier.optional(kinds.prometheus_rule, kinds::prometheus_rule(), prometheus_rule).await;
+    let certificate_is_needed = certificate.is_some();
+    let certificate = applier.optional_if_any(kinds.certificate, kinds::certificate(), certificate).await;
+
+    // What pods of before have mounted stays until there are none: they may have to start again.
+    let is_complete = Rollout::of(deployment.as_ref(), validated.spec.replicas).is_complete();
+    if applier.errors.is_empty() && validated.problems.is_empty() && is_complete {
+        if credentials_secret.is_none() {
+            applier.remove_named::<Secret>(fleet.credentials_secret()).await;
+        }
+        if tls_secret.is_none() {
+            applier.remove_named::<Secret>(fleet.tls_secret()).await;
+            applier.remove_named::<ConfigMap>(fleet.ca_config_map()).await;
+        }
+        if !certificate_is_needed {
+            applier.optional(kinds.certificate, kinds::certificate(), None).await;
+            applier.remove_named::<Secret>(fleet.certificate_secret()).await;
+        }
+    }
+    if !applier.errors.is_empty() {
+        return Err(ApplyErrors(applier.errors));
+    }
     Ok(Resources {
-        service_account: applier.apply(service_account).await?,
-        operator_secret: applier.apply(operator_secret).await?,
-        credentials_secret: applier.apply_or_remove(credentials_secret, fleet.credentials_secret()).await?,
-        // cert-manager's Secret of this name is not ours, and stays where it is.
-        tls_secret: applier.apply_or_remove(tls_secret, fleet.tls_secret()).await?,
-        ca_config_map: applier.apply_or_remove(ca_config_map, fleet.ca_config_map()).await?,
-        certificate: applier.optional(kinds.certificate, kinds::certificate(), certificate).await?,
-        service: applier.apply(service).await?,
-        metrics_service: applier.apply(metrics_service).await?,
-        network_policy: applier.apply_or_remove(network_policy, name()).await?,
-        disruption_budget: applier.apply_or_remove(disruption_budget, name()).await?,
-        deployment: applier.apply(deployment).await?,
-        autoscaler: applier.apply_or_remove(autoscaler, name()).await?,
-        service_monitor: applier
-            .optional(kinds.service_monitor, kinds::service_monitor(), service_monitor)
-            .await?,
-        prometheus_rule: applier
-            .optional(kinds.prometheus_rule, kinds::prometheus_rule(), prometheus_rule)
-            .await?,
+        service_account,
+        operator_secret,
+        credentials_secret,
+        tls_secret,
+        ca_config_map,
+        certificate,
+        certificate_secret,
+        service,
+        metrics_service,
+        network_policy,
+        disruption_budget,
+        deployment,
+        autoscaler,
+        service_monitor,
+        prometheus_rule,
         state: PhantomData,
     })
 }
 
+/// Applies, and keeps what was refused. Where something was, what was built is answered in its place; nobody gets to see it, as errors are all that is told then.
 struct Applier<'a> {
     client: &'a Client,
     fleet: &'a Fleet,
+    errors: Vec<ApplyError>,
 }
 
 /// What an object must be, to be applied.
@@ -128,67 +217,146 @@ trait Child: Resource + Clone + Debug + DeserializeOwned + Serialize {}
 impl<T: Resource + Clone + Debug + DeserializeOwned + Serialize> Child for T {}
 
 impl Applier<'_> {
-    async fn apply<K>(&self, object: K) -> Result<K, ApplyError>
+    async fn apply<K>(&mut self, object: K) -> K
     where
         K: Child<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        self.apply_by(&Api::namespaced(self.client.clone(), &self.fleet.namespace), &(), object).await
+        let applied = self.apply_by(&self.api(), &(), &object).await;
+        self.kept(applied).unwrap_or(object)
     }
 
-    async fn apply_or_remove<K>(&self, object: Option<K>, name: String) -> Result<Option<K>, ApplyError>
+    async fn apply_if_any<K>(&mut self, object: Option<K>) -> Option<K>
     where
         K: Child<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        let api = Api::namespaced(self.client.clone(), &self.fleet.namespace);
         match object {
-            Some(object) => self.apply_by(&api, &(), object).await.map(Some),
-            None => self.remove(&api, &(), &name).await.map(|()| None),
+            Some(object) => Some(self.apply(object).await),
+            None => None,
         }
+    }
+
+    async fn apply_or_remove<K>(&mut self, object: Option<K>, name: String) -> Option<K>
+    where
+        K: Child<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        if object.is_none() {
+            self.remove_named::<K>(name).await;
+        }
+        self.apply_if_any(object).await
+    }
+
+    async fn remove_named<K>(&mut self, name: String)
+    where
+        K: Child<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let removed = self.remove(&self.api::<K>(), &(), &name).await;
+        self.kept(removed);
     }
 
     /// An object of a kind that the cluster may not have.
     async fn optional(
-        &self,
+        &mut self,
         is_known: bool,
         resource: ApiResource,
         object: Option<DynamicObject>,
-    ) -> Result<Option<DynamicObject>, ApplyError> {
-        if !is_known {
-            return Ok(None);
+    ) -> Option<DynamicObject> {
+        if is_known && object.is_none() {
+            let api = self.api_of(&resource);
+            let removed = self.remove(&api, &resource, &self.fleet.name).await;
+            self.kept(removed);
         }
-        let api = Api::namespaced_with(self.client.clone(), &self.fleet.namespace, &resource);
-        match object {
-            Some(object) => self.apply_by(&api, &resource, object).await.map(Some),
-            None => self.remove(&api, &resource, &self.fleet.name).await.map(|()| None),
+        self.optional_if_any(is_known, resource, object).await
+    }
+
+    /// The same, but where there should be none, it is left for later.
+    async fn optional_if_any(
+        &mut self,
+        is_known: bool,
+        resource: ApiResource,
+        object: Option<DynamicObject>,
+    ) -> Option<DynamicObject> {
+        let object = object.filter(|_| is_known)?;
+        let applied = self.apply_by(&self.api_of(&resource), &resource, &object).await;
+        self.kept(applied).or(Some(object))
+    }
+
+    /// The Deployment with this number of servers, and else as it is; none where there is none of ours.
+    async fn scale(&mut self, replicas: i32) -> Option<Deployment> {
+        let (api, name) = (self.api::<Deployment>(), self.fleet.name.clone());
+        let error = |verb| error_of::<Deployment>(verb, &(), &name);
+        let scaled = async {
+            let present = api.get_opt(&name).await.map_err(error("read"))?;
+            let Some(present) = present.filter(|present| self.fleet.may_have(&present.metadata)) else {
+                return Ok(None);
+            };
+            if present.spec.as_ref().and_then(|spec| spec.replicas) == Some(replicas) {
+                return Ok(Some(present));
+            }
+            let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+            let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+            api.patch(&name, &params, &patch).await.map(Some).map_err(error("scale"))
         }
+        .await;
+        self.kept(scaled).flatten()
+    }
+
+    /// Makes somebody else's Secret go with the StreamServer.
+    async fn adopt(&mut self, secret: Option<Secret>) -> Option<Secret> {
+        let secret = secret?;
+        let name = secret.metadata.name.clone().unwrap_or_default();
+        let patch = self.api::<Secret>().patch(&name, &forced(), &Patch::Apply(&secret)).await;
+        let adopted = patch.map_err(error_of::<Secret>("adopt", &(), &name));
+        self.kept(adopted).or(Some(secret))
+    }
+
+    fn kept<T>(&mut self, result: Result<T, ApplyError>) -> Option<T> {
+        result.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.fleet.namespace)
+    }
+
+    fn api_of(&self, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.fleet.namespace, resource)
     }
 
     async fn apply_by<K: Child>(
         &self,
         api: &Api<K>,
         kind: &K::DynamicType,
-        object: K,
+        object: &K,
     ) -> Result<K, ApplyError> {
         let name = object.meta().name.clone().unwrap_or_default();
         let error = |verb| error_of::<K>(verb, kind, &name);
         let present = api.get_metadata_opt(&name).await.map_err(error("read"))?;
-        if present.is_some_and(|present| !self.is_ours(&present.metadata)) {
+        if present.is_some_and(|present| !self.fleet.may_have(&present.metadata)) {
             return Err(ApplyError::Taken { kind: K::kind(kind).into_owned(), name });
         }
-        let params = PatchParams::apply(MANAGER).force();
-        match api.patch(&name, &params, &Patch::Apply(&object)).await {
-            // Somebody has changed the key of a list's entry, such as a port's number: merged by its keys, the list has both, which cannot be. So
-            // the lists are replaced as a whole, once.
-            Err(kube::Error::Api(status)) if status.is_invalid() => {
-                let whole = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-                let replaced = api.patch(&name, &whole, &Patch::Merge(&object)).await;
+        match api.patch(&name, &forced(), &Patch::Apply(object)).await {
+            Err(kube::Error::Api(status)) if has_twins(&status) => {
                 // Where that is refused too, it is what was built that cannot be.
-                replaced.map_err(|_| error("apply")(kube::Error::Api(status)))?;
-                api.patch(&name, &params, &Patch::Apply(&object)).await
+                self.replace(api, &name, object).await.map_err(|_| error("apply")(kube::Error::Api(status)))
             }
-            result => result,
+            result => result.map_err(error("apply")),
         }
-        .map_err(error("apply"))
+    }
+
+    /// Somebody has changed the key of a list's entry, such as a port's number: merged by its keys, the list has both, which cannot be. So the lists are
+    /// replaced as a whole, once.
+    async fn replace<K: Child>(&self, api: &Api<K>, name: &str, object: &K) -> kube::Result<K> {
+        let whole = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let replaced = api.patch(name, &whole, &Patch::Merge(object)).await?;
+        // That was an update, by which the operator owns these fields a second time. It must not, or it could never give one up.
+        let mut fields = replaced.meta().managed_fields.clone().unwrap_or_default();
+        fields.retain(|entry| {
+            (entry.manager.as_deref(), entry.operation.as_deref()) != (Some(MANAGER), Some("Update"))
+        });
+        let metadata =
+            json!({ "managedFields": fields, "resourceVersion": replaced.meta().resource_version });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        api.patch(name, &PatchParams::default(), &patch).await?;
+        api.patch(name, &forced(), &Patch::Apply(object)).await
     }
 
     /// Removes what is no longer wanted, if it is there, and ours.
@@ -200,7 +368,7 @@ impl Applier<'_> {
     ) -> Result<(), ApplyError> {
         let error = |verb| error_of::<K>(verb, kind, name);
         let Some(present) = api.get_metadata_opt(name).await.map_err(error("read"))? else { return Ok(()) };
-        if !self.is_ours(&present.metadata) || present.metadata.deletion_timestamp.is_some() {
+        if !self.fleet.may_have(&present.metadata) || present.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
         // Exactly the one that was looked at.
@@ -215,11 +383,17 @@ impl Applier<'_> {
             Err(source) => Err(error("remove")(source)),
         }
     }
+}
 
-    fn is_ours(&self, metadata: &ObjectMeta) -> bool {
-        let owners = metadata.owner_references.iter().flatten();
-        owners.into_iter().any(|owner| owner.controller == Some(true) && owner.uid == self.fleet.uid)
-    }
+/// As the only owner of what it says, whatever others have said of it.
+fn forced() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
+}
+
+/// Whether an object was refused as it would have had two entries where there may be one.
+fn has_twins(status: &kube::core::Status) -> bool {
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    causes.iter().any(|cause| cause.reason == "FieldValueDuplicate")
 }
 
 fn error_of<'a, K: Child>(

@@ -29,6 +29,13 @@ impl Backoff {
         wait.mul_f64(rand::rng().random_range(0.75..=1.0))
     }
 
+    /// How many failures in a row there have been.
+    #[must_use]
+    pub fn failures(&self, object: &ObjectMeta) -> u32 {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(object.uid.as_deref().unwrap_or_default()).copied().unwrap_or_default()
+    }
+
     /// It has worked, or the object is gone.
     pub fn forget(&self, object: &ObjectMeta) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);

@@ -52,8 +52,8 @@ pub struct Prepared;
 #[derive(Clone, Copy, Debug)]
 pub struct Applied;
 
-/// Everything that is made for one StreamServer; `None`: it should not be there.
-#[derive(Clone, Debug)]
+/// Everything that is made for one StreamServer; `None`: it should not be there. It has passwords and keys: so no Debug.
+#[derive(Clone)]
 pub struct Resources<State> {
     /// The pods' identity, which can do nothing.
     pub service_account: ServiceAccount,
@@ -67,6 +67,8 @@ pub struct Resources<State> {
     pub ca_config_map: Option<ConfigMap>,
     /// What cert-manager is asked for.
     pub certificate: Option<DynamicObject>,
+    /// The Secret that cert-manager has made: what is ours of it is that it goes with the StreamServer.
+    pub certificate_secret: Option<Secret>,
     /// How clients reach the servers.
     pub service: Service,
     /// How metrics are read.
@@ -75,8 +77,8 @@ pub struct Resources<State> {
     pub network_policy: Option<NetworkPolicy>,
     /// How many pods may be missing.
     pub disruption_budget: Option<PodDisruptionBudget>,
-    /// The servers.
-    pub deployment: Deployment,
+    /// The servers; `None`: they stay as they are, but for their number, while something that they need cannot be used.
+    pub deployment: Option<Deployment>,
     /// How their number follows the number of connections.
     pub autoscaler: Option<HorizontalPodAutoscaler>,
     /// How Prometheus finds the servers.
@@ -97,11 +99,12 @@ pub fn build(validated: &Validated, issued: &Issued, around: &Surroundings) -> R
         tls_secret: tls_secret::build(validated, issued),
         ca_config_map: tls_secret::ca_config_map(validated, issued),
         certificate: certificate::build(validated),
+        certificate_secret: certificate::secret(validated),
         service: service::build(validated),
         metrics_service: metrics_service::build(validated),
         network_policy: network_policy::build(validated, around),
         disruption_budget: disruption_budget::build(validated),
-        deployment: deployment::build(validated, issued, around),
+        deployment: validated.problems.is_empty().then(|| deployment::build(validated, issued, around)),
         autoscaler: autoscaler::build(validated),
         service_monitor: service_monitor::build(validated),
         prometheus_rule: prometheus_rule::build(validated),

@@ -22,6 +22,7 @@ pub mod validity;
 
 pub use authorities::{AuthoritiesError, authorities};
 pub use renewal::{Renewal, Wanted};
+pub use validity::Validity;
 
 use details::{Details, DetailsError};
 use pem::PemProblem;
@@ -116,6 +117,12 @@ impl Certificate {
             Err(rustls::Error::InconsistentKeys(_)) => Err(other_key(&pair)),
             Err(error) => Err(CertificateError::Unusable(error)),
         }
+    }
+
+    /// From when until when it is good.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.details.validity
     }
 
     /// From when on it is good.

@@ -36,7 +36,7 @@ pub async fn check(url: &str, within: Duration) -> Result<(), CheckError> {
     let start = Instant::now();
     loop {
         let last = match client.get(url).send().await {
-            Ok(response) if response.status().is_success() => {
+            Ok(response) if response.status() == reqwest::StatusCode::OK => {
                 println!("{url} answers {}", response.status());
                 return Ok(());
             }

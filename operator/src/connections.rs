@@ -14,6 +14,9 @@ use crate::fleet::Fleet;
 /// How long a server may take for an answer; those that do not answer are not counted.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long all of a fleet together may take.
+const TIMEOUT_OF_ALL: Duration = Duration::from_secs(5);
+
 /// How many servers are asked at once.
 const AT_ONCE: usize = 32;
 
@@ -35,11 +38,15 @@ impl Connections {
     ///
     /// Where no HTTP client can be made.
     pub fn new(interval: Duration) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
         Ok(Self { http, interval, known: Mutex::default() })
     }
 
-    /// The connections of all servers together; `None` where none has answered.
+    /// The connections of all servers together, as they were when last all that run have answered in time; `None` where they never have.
     pub async fn of(&self, fleet: &Fleet, pods: &[Pod]) -> Option<i64> {
         let now = Instant::now();
         if let Some((asked, connections)) = self.known().get(&fleet.uid).copied()
@@ -48,13 +55,15 @@ impl Connections {
             return connections;
         }
         let addresses: Vec<_> = pods.iter().filter_map(address).collect();
-        let answers: Vec<_> = stream::iter(addresses)
-            .map(|address| self.ask(address))
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        let answered: Vec<i64> = answers.into_iter().flatten().collect();
-        let connections = (!answered.is_empty()).then(|| answered.iter().sum());
+        let asked = stream::iter(addresses).map(|address| self.ask(address)).buffer_unordered(AT_ONCE);
+        // Of some alone the sum would tell of clients that went, and did not.
+        let all = tokio::time::timeout(TIMEOUT_OF_ALL, asked.collect::<Vec<_>>()).await.unwrap_or_default();
+        let sum = all
+            .iter()
+            .try_fold(0, |sum, answer| answer.map(|answer| sum + answer))
+            .filter(|_| !all.is_empty());
+        let before = self.known().get(&fleet.uid).and_then(|(_, connections)| *connections);
+        let connections = sum.or(before.filter(|_| !pods.is_empty()));
         self.known().insert(fleet.uid.clone(), (now, connections));
         connections
     }

@@ -109,6 +109,8 @@ pub async fn run(
         }
     });
     let counting = async {
+        // Before all have been listed, those that are not there yet are not gone.
+        let _writer_is_there = servers.wait_until_ready().await;
         let mut interval = tokio::time::interval(CENSUS_INTERVAL);
         loop {
             interval.tick().await;

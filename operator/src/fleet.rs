@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource as _, ResourceExt as _};
-use tickwire_crd::StreamServer;
+use tickwire_crd::{StreamServer, StreamServerSpec, TlsMode};
 
 /// Under this name the operator applies, and owns fields.
 pub const MANAGER: &str = "tickwire-operator";
@@ -48,7 +48,11 @@ impl Fleet {
             name: server.meta().name.clone().ok_or(IncompleteObject("name"))?,
             namespace: server.namespace().ok_or(IncompleteObject("namespace"))?,
             uid: server.uid().ok_or(IncompleteObject("UID"))?,
-            owner: server.controller_owner_ref(&()).ok_or(IncompleteObject("UID"))?,
+            owner: OwnerReference {
+                // As the built-in kinds have it: who deletes in the foreground waits for the pods.
+                block_owner_deletion: Some(true),
+                ..server.controller_owner_ref(&()).ok_or(IncompleteObject("UID"))?
+            },
         })
     }
 
@@ -78,6 +82,19 @@ impl Fleet {
         labels
     }
 
+    /// Whether an object is this fleet's, or may become it: what has lost its owner, as after a restored backup, is known by its labels.
+    #[must_use]
+    pub fn may_have(&self, metadata: &ObjectMeta) -> bool {
+        match metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)) {
+            Some(controller) => controller.uid == self.uid,
+            None => {
+                let labels = metadata.labels.clone().unwrap_or_default();
+                let has = |key: &str, value: &str| labels.get(key).is_some_and(|label| label == value);
+                has(MANAGED_BY_LABEL, MANAGER) && has(INSTANCE_LABEL, &self.name)
+            }
+        }
+    }
+
     /// The labels by which the pods are found. They never change: a Deployment's selector cannot.
     #[must_use]
     pub fn selector(&self) -> BTreeMap<String, String> {
@@ -102,10 +119,34 @@ impl Fleet {
         format!("{}-credentials", self.name)
     }
 
-    /// The Secret with the servers' certificate, where the operator or cert-manager makes it.
+    /// The Secret with the credentials that clients use: the one that is named, else the operator's own.
+    #[must_use]
+    pub fn credentials_secret_of(&self, spec: &StreamServerSpec) -> String {
+        spec.auth.secret_ref.as_ref().map_or_else(|| self.credentials_secret(), |secret| secret.name.clone())
+    }
+
+    /// The Secret with the servers' certificate, where the operator signs it.
     #[must_use]
     pub fn tls_secret(&self) -> String {
         format!("{}-tls", self.name)
+    }
+
+    /// The Secret with the servers' certificate, where cert-manager makes it. Another one: in the midst of a change from the one to the other, pods of both
+    /// kinds are there.
+    #[must_use]
+    pub fn certificate_secret(&self) -> String {
+        format!("{}-certificate", self.name)
+    }
+
+    /// The Secret with the servers' certificate, whoever makes it; `None` without TLS.
+    #[must_use]
+    pub fn tls_secret_of(&self, spec: &StreamServerSpec) -> Option<String> {
+        match spec.tls.mode {
+            TlsMode::Disabled => None,
+            TlsMode::SelfSigned => Some(self.tls_secret()),
+            TlsMode::CertManager => Some(self.certificate_secret()),
+            TlsMode::Secret => spec.tls.secret_ref.as_ref().map(|secret| secret.name.clone()),
+        }
     }
 
     /// The Secret with what only the operator needs: its authority's key, and the key under which credentials are digested.

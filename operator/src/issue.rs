@@ -12,13 +12,13 @@ use ring::hmac;
 use tickwire_crd::{SelfSigned, StreamServerSpec};
 
 use crate::authority::{Authority, Change, GenerationError, ServerCertificate, SigningError};
-use crate::certificate::{CERTIFICATE, Certificate, CertificateError, KEY, Renewal, Wanted};
+use crate::certificate::{CERTIFICATE, Certificate, CertificateError, KEY, Renewal, Validity, Wanted};
 use crate::fleet::Fleet;
 use crate::note::Note;
 use crate::validate::{CertificateSource, Credentials, Pair, Validated};
 
-/// What was made up, or kept as it was.
-#[derive(Clone, Debug)]
+/// What was made up, or kept as it was. It has passwords and keys: so no Debug.
+#[derive(Clone)]
 pub struct Issued {
     /// The data of the Secret with what only the operator needs.
     pub operator_data: BTreeMap<String, ByteString>,
@@ -26,8 +26,8 @@ pub struct Issued {
     pub generated: Option<Pair>,
     /// The certificate, where the operator signs it.
     pub tls: Option<IssuedTls>,
-    /// When the servers' certificate ends, whoever signs it.
-    pub certificate_expiry: Option<Timestamp>,
+    /// When the servers' certificate begins and ends, whoever signs it.
+    pub certificate_validity: Option<Validity>,
     /// A digest of the credentials and of a recording. It says nothing about them to who does not have the key.
     pub digest: String,
     /// When something of this is due again.
@@ -43,12 +43,6 @@ pub struct IssuedTls {
     pub data: BTreeMap<String, ByteString>,
     /// The authorities by which clients know the servers, in PEM.
     pub bundle: String,
-}
-
-impl std::fmt::Debug for IssuedTls {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("IssuedTls").field("bundle", &self.bundle).finish_non_exhaustive()
-    }
 }
 
 /// Something could not be made.
@@ -91,8 +85,10 @@ pub fn issue(
     let mut notes = Vec::new();
     let digest_key = digest_key(validated);
     let (pair, generated) = match &validated.credentials {
-        Credentials::Referenced(pair) => (pair.clone(), None),
-        Credentials::Generated(pair) => (pair.clone(), Some(pair.clone())),
+        Credentials::Referenced(pair) => (Some(pair.clone()), None),
+        Credentials::Generated(pair) => (Some(pair.clone()), Some(pair.clone())),
+        // No pod is made anew meanwhile: a digest of nothing is as good as any.
+        Credentials::Unusable => (None, None),
         Credentials::Missing => {
             let pair = make_up_credentials();
             let secret = validated.fleet.credentials_secret();
@@ -100,28 +96,31 @@ pub fn issue(
                 "CredentialsCreated",
                 format!("made up a user and a password, in Secret {secret}"),
             ));
-            (pair.clone(), Some(pair))
+            (Some(pair.clone()), Some(pair))
         }
     };
-    let digest = digest(&digest_key, &[&pair.username, &pair.password, &validated.recording]);
-    let mut operator_data = BTreeMap::from([(DIGEST_KEY.to_owned(), ByteString(digest_key))]);
+    let (username, password) = pair.map_or_else(Default::default, |pair| (pair.username, pair.password));
+    let digest = digest(&digest_key, &[&username, &password, &validated.recording]);
 
-    let (mut tls, mut certificate_expiry, mut look_again) = (None, None, None);
+    // What is there is kept, also an authority that does not sign at present: clients know it.
+    let mut operator_data = validated.operator_data.clone();
+    let (mut tls, mut certificate_validity, mut look_again) = (None, None, None);
     match &validated.certificate {
-        CertificateSource::Disabled | CertificateSource::CertManager(None) => {}
+        CertificateSource::Disabled | CertificateSource::CertManager(None) | CertificateSource::Unusable => {}
         CertificateSource::Referenced(certificate) | CertificateSource::CertManager(Some(certificate)) => {
-            certificate_expiry = Some(certificate.not_after());
+            certificate_validity = Some(certificate.validity());
         }
         CertificateSource::SelfSigned { data } => {
             let signed = sign(validated, authority, data, now)?;
-            operator_data.extend(signed.authority.write());
+            operator_data = signed.authority.write();
             notes.extend(signed.notes);
             tls = Some(signed.tls);
-            certificate_expiry = Some(signed.expiry);
+            certificate_validity = Some(signed.validity);
             look_again = Some(signed.look_again);
         }
     }
-    Ok(Issued { operator_data, generated, tls, certificate_expiry, digest, look_again, notes })
+    operator_data.insert(DIGEST_KEY.to_owned(), ByteString(digest_key));
+    Ok(Issued { operator_data, generated, tls, certificate_validity, digest, look_again, notes })
 }
 
 fn digest_key(validated: &Validated) -> Vec<u8> {
@@ -150,7 +149,7 @@ fn digest(key: &[u8], parts: &[&[u8]]) -> String {
 struct Signed {
     authority: Authority,
     tls: IssuedTls,
-    expiry: Timestamp,
+    validity: Validity,
     look_again: Timestamp,
     notes: Vec<Note>,
 }
@@ -194,7 +193,7 @@ fn sign(
     let data = [(CERTIFICATE, certificate), (KEY, key), (AUTHORITIES, bundle.clone().into_bytes())];
     Ok(Signed {
         look_again: authority.next_change(lifetime).min(read.due_at(&wanted)),
-        expiry: read.not_after(),
+        validity: read.validity(),
         tls: IssuedTls {
             data: data.into_iter().map(|(key, value)| (key.to_owned(), ByteString(value))).collect(),
             bundle,
@@ -234,3 +233,6 @@ pub(crate) fn shown(moment: Timestamp) -> String {
 pub fn until(moment: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(moment.duration_since(now)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The modules stand in the order in which a change of an object meets them. `run` sets up what is around: the admin port, the leadership, the
-//! controller. `controller` says what is watched, `reconcile` is the line above. Only `observe`, `apply` and the end of `status` have a client of
-//! the API server; only `issue` has chance. So what is between is tested from a few lines of YAML.
+//! controller. `controller` says what is watched, `reconcile` is the line above, and writes the status that `status` has found words for. Of the six only
+//! `observe` and `apply` have a client of the API server, and only `issue` has chance. So what is between is tested from a few lines of YAML.
 
 pub mod settings;
 pub mod logs;

@@ -9,8 +9,8 @@ use tickwire_crd::{StreamServer, StreamServerSpec, TlsMode};
 use crate::fleet::Fleet;
 use crate::kinds::Kinds;
 
-/// A StreamServer, and what there is around it.
-#[derive(Clone, Debug)]
+/// A StreamServer, and what there is around it. It has passwords and keys: so no Debug.
+#[derive(Clone)]
 pub struct Observed {
     /// The object.
     pub server: StreamServer,
@@ -110,17 +110,9 @@ struct Names {
 impl Names {
     fn of(spec: &StreamServerSpec, fleet: &Fleet) -> Self {
         Self {
-            credentials: spec
-                .auth
-                .secret_ref
-                .as_ref()
-                .map_or_else(|| fleet.credentials_secret(), |reference| reference.name.clone()),
+            credentials: fleet.credentials_secret_of(spec),
             users: spec.auth.users.as_ref().map(|users| users.secret_ref.name.clone()),
-            tls: match spec.tls.mode {
-                TlsMode::Disabled => None,
-                TlsMode::Secret => spec.tls.secret_ref.as_ref().map(|reference| reference.name.clone()),
-                TlsMode::SelfSigned | TlsMode::CertManager => Some(fleet.tls_secret()),
-            },
+            tls: fleet.tls_secret_of(spec),
             client_ca: spec
                 .tls
                 .client_authentication
@@ -137,7 +129,7 @@ impl Names {
 pub fn refers_to_secret(server: &StreamServer, name: &str) -> bool {
     let spec = &server.spec;
     let made_by_cert_manager = spec.tls.mode == TlsMode::CertManager
-        && Fleet::of(server).is_ok_and(|fleet| fleet.tls_secret() == name);
+        && Fleet::of(server).is_ok_and(|fleet| fleet.certificate_secret() == name);
     let auth = spec.auth.secret_ref.as_ref().map(|reference| &reference.name);
     let users = spec.auth.users.as_ref().map(|users| &users.secret_ref.name);
     let tls = spec.tls.secret_ref.as_ref().map(|reference| &reference.name);

@@ -13,7 +13,7 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tickwire_crd::{ConditionType, StreamServer, StreamServerStatus};
 
-use crate::apply::{ApplyError, apply};
+use crate::apply::{ApplyErrors, apply};
 use crate::backoff::Backoff;
 use crate::build::{Surroundings, build};
 use crate::connections::Connections;
@@ -31,7 +31,7 @@ pub struct Context {
     client: Client,
     kinds: Kinds,
     around: Surroundings,
-    recorder: Recorder,
+    reporter: Reporter,
     connections: Arc<Connections>,
     poll_interval: Duration,
     metrics: Metrics,
@@ -52,7 +52,10 @@ pub enum ReconcileError {
     Issue(#[from] IssueError),
     /// The API server does not have what it should.
     #[error(transparent)]
-    Apply(#[from] ApplyError),
+    Apply(#[from] ApplyErrors),
+    /// The API server, or a server, does not answer.
+    #[error("it has not come to its end within {TIMEOUT:?}")]
+    TimedOut(#[from] tokio::time::error::Elapsed),
     /// The API server does not take the status.
     #[error("cannot write the status")]
     Status(#[source] kube::Error),
@@ -71,12 +74,11 @@ impl Context {
         metrics: Metrics,
     ) -> Self {
         let reporter = Reporter { controller: MANAGER.into(), instance: Some(identity) };
-        let recorder = Recorder::new(client.clone(), reporter);
         Self {
             client,
             kinds,
             around,
-            recorder,
+            reporter,
             connections,
             poll_interval,
             metrics,
@@ -104,29 +106,15 @@ impl Context {
     }
 
     /// Publishes events. One that cannot be published is no reason to fail.
-    async fn publish(&self, server: &impl ReferTo, notes: &[Note]) {
+    async fn publish(&self, server: &impl kube::Resource<DynamicType = ()>, notes: &[Note]) {
         for note in notes {
-            if let Err(error) = self.recorder.publish(&note.event(), &server.reference()).await {
+            // One of its own each time: a recorder that remembers would have the first message stand for all that come later by the same reason. Repeats
+            // there are none, as notes are told of changes alone.
+            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+            if let Err(error) = recorder.publish(&note.event(), &server.object_ref(&())).await {
                 tracing::warn!(%error, reason = %note.reason, "cannot publish an event");
             }
         }
-    }
-}
-
-/// What events can be about.
-trait ReferTo {
-    fn reference(&self) -> k8s_openapi::api::core::v1::ObjectReference;
-}
-
-impl ReferTo for StreamServer {
-    fn reference(&self) -> k8s_openapi::api::core::v1::ObjectReference {
-        self.object_ref(&())
-    }
-}
-
-impl ReferTo for DeserializeGuard<StreamServer> {
-    fn reference(&self) -> k8s_openapi::api::core::v1::ObjectReference {
-        self.object_ref(&())
     }
 }
 
@@ -157,11 +145,14 @@ pub async fn reconcile(
         // Whatever was made for it goes with it, by owner references.
         return Ok(Action::await_change());
     }
-    let action = bring_about(&context, Fleet::of(server)?).await?;
+    let action = tokio::time::timeout(TIMEOUT, bring_about(&context, Fleet::of(server)?)).await??;
     context.metrics.reconciled(true);
     context.backoff.forget(object.meta());
     Ok(action)
 }
+
+/// How long a reconciliation may take: some thirty calls, each of which takes milliseconds. What is half done is completed the next time.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, ReconcileError> {
     let now = Timestamp::now();
@@ -170,8 +161,10 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     let Some(observed) = observe(&context.client, context.kinds, fleet).await? else {
         return Ok(Action::await_change());
     };
-    let connections = context.connections.of(&observed.fleet, &observed.pods).await;
-    let told = Teller { context, observed: &observed, connections, now };
+    if observed.server.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let told = Teller { context, observed: &observed, now };
 
     if observed.server.spec.paused {
         told.tell(&Outcome::Paused).await?;
@@ -179,14 +172,7 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     }
 
     // validate (no client)
-    let (validated, authority) = match validate(&observed) {
-        Ok(valid) => valid,
-        Err(problems) => {
-            told.tell(&Outcome::Invalid(&problems)).await?;
-            // What is missing is watched for.
-            return Ok(Action::requeue(context.poll_interval));
-        }
-    };
+    let (validated, authority) = validate(&observed);
 
     // issue (no client)
     let issued = match issue(&validated, authority, now) {
@@ -201,11 +187,14 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     let resources = build(&validated, &issued, &context.around);
 
     // apply (client required)
-    let applied = match apply(&context.client, &observed.fleet, context.kinds, resources).await {
+    let applied = match apply(&context.client, context.kinds, &validated, resources).await {
         Ok(applied) => applied,
-        Err(error) => {
-            told.tell(&Outcome::NotApplied(&error)).await?;
-            return Err(error.into());
+        Err(errors) => {
+            // That somebody else was faster is nobody's concern, unless it stays so.
+            if !errors.is_transient() || context.backoff.failures(&observed.server.metadata) >= FEW {
+                told.tell(&Outcome::NotApplied(&issued, &errors)).await?;
+            }
+            return Err(errors.into());
         }
     };
 
@@ -215,6 +204,9 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     Ok(Action::requeue(context.poll_interval.min(due)))
 }
 
+/// So many failures in a row may pass by themselves.
+const FEW: u32 = 3;
+
 /// What is due at once is done at once, but not in a tight loop.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -222,20 +214,21 @@ const SOON: Duration = Duration::from_secs(1);
 struct Teller<'a> {
     context: &'a Context,
     observed: &'a Observed,
-    connections: Option<i64>,
     now: Timestamp,
 }
 
 impl Teller<'_> {
     async fn tell(&self, outcome: &Outcome<'_>) -> Result<(), ReconcileError> {
         let observed = self.observed;
+        // After everything else: a server that does not answer holds nothing up.
+        let connections = self.context.connections.of(&observed.fleet, &observed.pods).await;
         let situation = Situation {
             server: &observed.server,
             fleet: &observed.fleet,
             deployment: observed.deployment.as_ref(),
             service: observed.service.as_ref(),
             pods: &observed.pods,
-            connections: self.connections,
+            connections,
         };
         let told = status(situation, outcome, &self.context.around, self.now);
         if observed.server.status.as_ref() != Some(&told.status) {

@@ -23,7 +23,7 @@ const KINDS_INTERVAL: Duration = Duration::from_secs(10);
 /// How long reconciliations that have begun may take to end, when the operator is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long the API server may take for an answer that is not a watch.
+/// How long a connection to the API server may take to be there. How long its answers may take is bounded where they are waited for.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Between two attempts to reach the API server at the start.
@@ -170,23 +170,26 @@ async fn lead(
         let pause = CancellationToken::new();
         let mut looking =
             std::pin::pin!(controller::run(&scope, kinds, context, pause.clone().cancelled_owned()));
-        tokio::select! {
-            // Ends only when told to.
-            () = &mut looking => {}
+        let has_ended = tokio::select! {
+            () = &mut looking => true,
             // Cancelled with the loop: whoever leads next completes what is half done.
             () = held.lost() => return Err(RunError::LeadershipLost),
-            () = stop.cancelled() => {}
+            () = stop.cancelled() => false,
             // Asks only: nothing is lost with it.
-            changed = other_kinds(&client, kinds) => kinds = changed,
-        }
+            changed = other_kinds(&client, kinds) => {
+                kinds = changed;
+                false
+            }
+        };
         pause.cancel();
         tokio::select! {
-            ended = tokio::time::timeout(STOP_TIMEOUT, looking) => {
+            ended = tokio::time::timeout(STOP_TIMEOUT, looking), if !has_ended => {
                 if ended.is_err() {
                     tracing::warn!("what has begun has not ended in time; it is completed the next time");
                 }
             }
             () = held.lost() => return Err(RunError::LeadershipLost),
+            else => {}
         }
         if stop.is_cancelled() {
             return Ok(());

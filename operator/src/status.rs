@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tickwire_crd::{ConditionType, ServiceType, StreamServer, StreamServerStatus, TlsMode};
 
-use crate::apply::ApplyError;
+use crate::apply::ApplyErrors;
 use crate::build::{self, Applied, Resources, Surroundings};
 use crate::fleet::Fleet;
 use crate::issue::{IssueError, Issued};
@@ -19,21 +19,37 @@ use crate::note::Note;
 use crate::problem::Problem;
 use crate::validate::Validated;
 
-use rollout::Rollout;
+pub(crate) use rollout::Rollout;
 
 /// How far the steps before have come.
-#[derive(Debug)]
 pub enum Outcome<'a> {
-    /// To the end.
+    /// To the end; but where there are problems, pods are as they were.
     Applied(&'a Validated, &'a Issued, &'a Resources<Applied>),
-    /// Not even begun: something that the specification refers to cannot be used.
-    Invalid(&'a [Problem]),
     /// Something could not be signed.
     NotIssued(&'a IssueError),
-    /// The API server has not taken everything.
-    NotApplied(&'a ApplyError),
+    /// The API server has not taken everything of what was issued.
+    NotApplied(&'a Issued, &'a ApplyErrors),
     /// Nothing is to be changed.
     Paused,
+}
+
+impl<'a> Outcome<'a> {
+    /// What a person has to see to; `None` where it was not looked for, or not all that could be done was.
+    fn problems(&self) -> Option<&'a [Problem]> {
+        match self {
+            Self::Applied(validated, _, _) => Some(&validated.problems),
+            Self::NotIssued(_) | Self::NotApplied(..) | Self::Paused => None,
+        }
+    }
+
+    /// Whether pods cannot be changed until somebody has seen to something.
+    fn is_blocked(&self) -> bool {
+        match self {
+            Self::Applied(validated, _, _) => !validated.problems.is_empty(),
+            Self::NotIssued(_) | Self::NotApplied(..) => true,
+            Self::Paused => false,
+        }
+    }
 }
 
 /// What there is, as it was read before, for when nothing was applied.
@@ -72,7 +88,7 @@ pub fn status(
 ) -> Told {
     let (server, fleet) = (situation.server, situation.fleet);
     let (deployment, service) = match outcome {
-        Outcome::Applied(_, _, resources) => (Some(&resources.deployment), Some(&resources.service)),
+        Outcome::Applied(_, _, resources) => (resources.deployment.as_ref(), Some(&resources.service)),
         _ => (situation.deployment, situation.service),
     };
     let spec = &server.spec;
@@ -89,10 +105,10 @@ pub fn status(
         .map(|verdict| verdict.condition(&old, server.metadata.generation, now))
         .collect();
     let issued = match outcome {
-        Outcome::Applied(_, issued, _) => Some(*issued),
+        Outcome::Applied(_, issued, _) | Outcome::NotApplied(issued, _) => Some(*issued),
         _ => None,
     };
-    let complete = rollout.is_complete() && matches!(outcome, Outcome::Applied(..));
+    let complete = rollout.is_complete() && outcome.problems().is_some_and(<[Problem]>::is_empty);
     let status = StreamServerStatus {
         observed_generation: server.metadata.generation,
         replicas: rollout.replicas,
@@ -107,15 +123,10 @@ pub fn status(
             old.version.clone()
         },
         certificate_expiry: match issued {
-            Some(issued) => issued.certificate_expiry.map(whole_seconds),
+            Some(issued) => issued.certificate_validity.map(|validity| whole_seconds(validity.not_after)),
             None => old.certificate_expiry.clone(),
         },
-        credentials_secret: Some(
-            spec.auth
-                .secret_ref
-                .as_ref()
-                .map_or_else(|| fleet.credentials_secret(), |secret| secret.name.clone()),
-        ),
+        credentials_secret: Some(fleet.credentials_secret_of(spec)),
         ca_config_map: (spec.tls.mode == TlsMode::SelfSigned).then(|| fleet.ca_config_map()),
         conditions,
     };
@@ -177,14 +188,13 @@ fn degraded(
 ) -> Verdict {
     let is = |reason: &str, message: String| Verdict::new(ConditionType::Degraded, true, reason, message);
     match outcome {
-        Outcome::Invalid(problems) => {
-            let reason = problems.first().map_or("Invalid", |problem| problem.reason);
-            let messages: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            return is(reason, messages.join("; "));
-        }
         Outcome::NotIssued(error) => return is("SigningFailed", chain(error)),
-        Outcome::NotApplied(error) => return is(error.reason(), chain(error)),
+        Outcome::NotApplied(_, errors) => return is(errors.reason(), errors.to_string()),
         Outcome::Applied(..) | Outcome::Paused => {}
+    }
+    if let Some((first, others)) = outcome.problems().and_then(<[Problem]>::split_first) {
+        let messages: Vec<_> = std::iter::once(first).chain(others).map(ToString::to_string).collect();
+        return is(first.reason, messages.join("; "));
     }
     if let Some(message) = &rollout.refused {
         return is(
@@ -217,21 +227,8 @@ fn degraded(
 
 /// An error and its sources in one line.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // kube's own error repeats the answer in a form for programmers.
-        let next = match error.downcast_ref::<kube::Error>() {
-            Some(kube::Error::Api(status)) => status.message.clone(),
-            _ => error.to_string(),
-        };
-        text = format!("{text}: {next}");
-        source = match error.downcast_ref::<kube::Error>() {
-            Some(kube::Error::Api(_)) => None,
-            _ => error.source(),
-        };
-    }
-    text
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Where clients connect, where that is known.
@@ -274,7 +271,10 @@ fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> 
                 Some(Note::normal("Paused", message))
             }
             (ConditionType::Ready, "True", _) => Some(Note::normal("Ready", message)),
-            (ConditionType::Ready, "False", Some("True")) => Some(Note::warning("NotReady", message)),
+            // Where more are asked for, nothing has been lost.
+            (ConditionType::Ready, "False", Some("True")) if new.ready_replicas < old.ready_replicas => {
+                Some(Note::warning("NotReady", message))
+            }
             // Degraded says it already where it is a problem.
             _ => None,
         });

@@ -1,4 +1,7 @@
 //! The second step: finds what a schema cannot see, and makes of what was read what the next steps work with. No client.
+//!
+//! A problem does not end the way of a reconcile: whatever does not depend on it goes on, such as the renewal of certificates, the number of servers, and
+//! the Services. But pods are not made anew while there is one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,14 +11,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tickwire_crd::{KeyReference, StreamServerSpec, TlsMode};
 
 use crate::authority::Authority;
-use crate::certificate::{self, Certificate};
+use crate::certificate::{self, CERTIFICATE, Certificate, KEY};
 use crate::fleet::Fleet;
 use crate::kinds::Kinds;
 use crate::observe::Observed;
 use crate::problem::Problem;
 
-/// A StreamServer of which the next steps know that whatever it refers to is there and can be used.
-#[derive(Clone, Debug)]
+/// A StreamServer, and what is known of what it refers to. It has passwords and keys: so no Debug.
+#[derive(Clone)]
 pub struct Validated {
     /// Its identity.
     pub fleet: Fleet,
@@ -31,8 +34,12 @@ pub struct Validated {
     pub operator_data: BTreeMap<String, ByteString>,
     /// The version of that Secret that was read, where there is one: it is replaced only while it is still that.
     pub operator_version: Option<String>,
+    /// The version of the Secret with the credentials that the operator has made up, as of that.
+    pub credentials_version: Option<String>,
     /// The recording, for its digest; empty where there is none.
     pub recording: Vec<u8>,
+    /// What a person has to see to. While there is anything, the pods stay as they are.
+    pub problems: Vec<Problem>,
 }
 
 /// The username and the password.
@@ -44,6 +51,8 @@ pub enum Credentials {
     Generated(Pair),
     /// The operator is to make them up.
     Missing,
+    /// Somebody should keep them in a Secret, which cannot be used.
+    Unusable,
 }
 
 /// A username and a password.
@@ -62,7 +71,7 @@ impl std::fmt::Debug for Pair {
 }
 
 /// Where the servers' certificate comes from, and what there is of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum CertificateSource {
     /// There is none.
     Disabled,
@@ -75,20 +84,18 @@ pub enum CertificateSource {
     Referenced(Certificate),
     /// cert-manager makes it; `None`: it has not yet.
     CertManager(Option<Certificate>),
+    /// From somewhere that cannot be used.
+    Unusable,
 }
 
-/// Looks at everything that was read. Beside what is valid, answers the operator's authority, if there is one: it is not kept with the rest, as its keys
-/// are for one use.
-///
-/// # Errors
-///
-/// All problems at once, where there are any: then nothing is changed, and what runs keeps running.
-pub fn validate(observed: &Observed) -> Result<(Validated, Option<Authority>), Vec<Problem>> {
+/// Looks at everything that was read. Also answers the operator's authority, if there is one: it is not kept with the rest, as its keys are for one use.
+#[must_use]
+pub fn validate(observed: &Observed) -> (Validated, Option<Authority>) {
     let spec = &observed.server.spec;
     let mut problems = Vec::new();
     let mut keep = |problem| problems.push(problem);
 
-    let credentials = credentials(observed).map_err(&mut keep);
+    let credentials = credentials(observed).map_err(&mut keep).unwrap_or(Credentials::Unusable);
     let certificate = certificate_source(observed).map_err(&mut keep);
     let authority = authority(observed).map_err(&mut keep);
     if let Some(users) = &spec.auth.users {
@@ -98,27 +105,28 @@ pub fn validate(observed: &Observed) -> Result<(Validated, Option<Authority>), V
     if let Some(clients) = &spec.tls.client_authentication {
         let _checked = client_authorities(observed, &clients.ca_secret_ref).map_err(&mut keep);
     }
-    let recording = recording(observed).map_err(&mut keep);
+    let recording = recording(observed).map_err(&mut keep).unwrap_or_default();
 
-    match (credentials, certificate, authority, recording) {
-        (Ok(credentials), Ok(certificate), Ok(authority), Ok(recording)) if problems.is_empty() => {
-            let validated = Validated {
-                fleet: observed.fleet.clone(),
-                spec: spec.clone(),
-                kinds: observed.kinds,
-                credentials,
-                certificate,
-                operator_data: data(observed.operator.as_ref()).into_owned(),
-                operator_version: observed
-                    .operator
-                    .as_ref()
-                    .and_then(|secret| secret.metadata.resource_version.clone()),
-                recording: recording.unwrap_or_default(),
-            };
-            Ok((validated, authority))
-        }
-        _ => Err(problems),
-    }
+    let version =
+        |secret: Option<&Secret>| secret.and_then(|secret| secret.metadata.resource_version.clone());
+    let is_made_up = spec.auth.secret_ref.is_none();
+    let (certificate, authority) = match (certificate, authority) {
+        (Ok(certificate), Ok(authority)) => (certificate, authority),
+        _ => (CertificateSource::Unusable, None),
+    };
+    let validated = Validated {
+        fleet: observed.fleet.clone(),
+        spec: spec.clone(),
+        kinds: observed.kinds,
+        credentials,
+        certificate,
+        operator_data: data(observed.operator.as_ref()).into_owned(),
+        operator_version: version(observed.operator.as_ref()),
+        credentials_version: version(observed.credentials.as_ref().filter(|_| is_made_up)),
+        recording: recording.unwrap_or_default(),
+        problems,
+    };
+    (validated, authority)
 }
 
 fn credentials(observed: &Observed) -> Result<Credentials, Problem> {
@@ -155,7 +163,7 @@ fn credentials(observed: &Observed) -> Result<Credentials, Problem> {
 fn certificate_source(observed: &Observed) -> Result<CertificateSource, Problem> {
     let spec = &observed.server.spec.tls;
     let data = data(observed.tls.as_ref());
-    let read = || Certificate::read(bytes(&data, "tls.crt"), bytes(&data, "tls.key"));
+    let read = || Certificate::read(bytes(&data, CERTIFICATE), bytes(&data, KEY));
     match spec.mode {
         TlsMode::Disabled => Ok(CertificateSource::Disabled),
         TlsMode::SelfSigned => Ok(CertificateSource::SelfSigned { data: data.into_owned() }),
@@ -181,7 +189,16 @@ fn certificate_source(observed: &Observed) -> Result<CertificateSource, Problem>
              choose another mode"
                 .to_owned(),
         )),
-        TlsMode::CertManager => Ok(CertificateSource::CertManager(read().ok())),
+        TlsMode::CertManager if bytes(&data, CERTIFICATE).is_empty() => Ok(CertificateSource::CertManager(None)),
+        TlsMode::CertManager => read().map(|certificate| CertificateSource::CertManager(Some(certificate))).map_err(|error| {
+            Problem::certificate(
+                "InvalidCertificate",
+                format!(
+                    "Secret {}: {error}; delete it, to have cert-manager make it anew",
+                    observed.fleet.certificate_secret()
+                ),
+            )
+        }),
     }
 }
 

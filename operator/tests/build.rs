@@ -40,7 +40,9 @@ fn validated(spec: &str, kinds: Kinds) -> Validated {
         },
         operator_data: BTreeMap::new(),
         operator_version: None,
+        credentials_version: None,
         recording: Vec::new(),
+        problems: Vec::new(),
         spec: server.spec,
     }
 }
@@ -61,7 +63,7 @@ fn issued(validated: &Validated) -> Issued {
         operator_data: [entry("digest.key", "digest key")].into(),
         generated,
         tls,
-        certificate_expiry: None,
+        certificate_validity: None,
         digest: "0123456789abcdef".into(),
         look_again: None,
         notes: Vec::new(),
@@ -91,6 +93,7 @@ fn manifests(resources: &Resources<Prepared>) -> String {
         tls_secret,
         ca_config_map,
         certificate,
+        certificate_secret,
         service,
         metrics_service,
         network_policy,
@@ -106,10 +109,11 @@ fn manifests(resources: &Resources<Prepared>) -> String {
     documents.extend(tls_secret.as_ref().map(yaml));
     documents.extend(ca_config_map.as_ref().map(yaml));
     documents.extend(certificate.as_ref().map(yaml::<DynamicObject>));
+    documents.extend(certificate_secret.as_ref().map(yaml));
     documents.extend([yaml(service), yaml(metrics_service)]);
     documents.extend(network_policy.as_ref().map(yaml));
     documents.extend(disruption_budget.as_ref().map(yaml));
-    documents.push(yaml(deployment));
+    documents.extend(deployment.as_ref().map(yaml));
     documents.extend(autoscaler.as_ref().map(yaml));
     documents.extend(service_monitor.as_ref().map(yaml));
     documents.extend(prometheus_rule.as_ref().map(yaml));
@@ -235,7 +239,7 @@ fn a_recording_is_mounted_and_played() {
     ] {
         assert_eq!(variable(&resources, name).as_deref(), Some(value));
     }
-    let pod = resources.deployment.spec.unwrap().template.spec.unwrap();
+    let pod = resources.deployment.unwrap().spec.unwrap().template.spec.unwrap();
     let volume = pod.volumes.unwrap().into_iter().find(|volume| volume.name == "recording").unwrap();
     assert_eq!(volume.config_map.unwrap().name, "trades");
 }
@@ -289,7 +293,7 @@ fn a_grace_period_outlasts_the_whole_drain() {
         ("  drain: { delay: 0s, window: 1m, timeout: 2m }\n", 120 + 10),
         ("  drain: { delay: 1500ms, window: 0s, timeout: 0s }\n", 12),
     ] {
-        let pod = built(spec, Kinds::default()).deployment.spec.unwrap().template.spec.unwrap();
+        let pod = built(spec, Kinds::default()).deployment.unwrap().spec.unwrap().template.spec.unwrap();
         assert_eq!(pod.termination_grace_period_seconds, Some(seconds), "{spec}");
     }
 }
@@ -299,7 +303,8 @@ fn a_grace_period_outlasts_the_whole_drain() {
 fn pods_roll_for_credentials_and_settings_and_not_for_a_certificate() {
     let validated = validated("  {}\n", Kinds::default());
     let template = |validated: &Validated, issued: &Issued| {
-        serde_json::to_value(build(validated, issued, &around()).deployment.spec.unwrap().template).unwrap()
+        serde_json::to_value(build(validated, issued, &around()).deployment.unwrap().spec.unwrap().template)
+            .unwrap()
     };
     let before = template(&validated, &issued(&validated));
 
@@ -342,13 +347,14 @@ fn what_is_observed_of_nothing_is_valid_and_built_alike() {
         service: None,
         pods: Vec::new(),
     };
-    let (valid, authority) = tickwire_operator::validate::validate(&observed).unwrap();
+    let (valid, authority) = tickwire_operator::validate::validate(&observed);
+    assert!(valid.problems.is_empty());
     assert!(authority.is_none());
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
     let issued = tickwire_operator::issue::issue(&valid, authority, now).unwrap();
     assert_eq!(issued.digest.len(), 16);
     let resources = build(&valid, &issued, &around());
-    let labels = resources.deployment.metadata.labels.unwrap();
+    let labels = resources.deployment.unwrap().metadata.labels.unwrap();
     assert_eq!(labels["app.kubernetes.io/instance"], "ticks");
     assert!(
         resources.tls_secret.unwrap().data.unwrap()["tls.crt"].0.starts_with(b"-----BEGIN CERTIFICATE-----")
@@ -356,11 +362,11 @@ fn what_is_observed_of_nothing_is_valid_and_built_alike() {
 }
 
 fn variables(resources: &Resources<Prepared>) -> Vec<String> {
-    let pod = resources.deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    let pod = resources.deployment.as_ref().unwrap().spec.as_ref().unwrap().template.spec.as_ref().unwrap();
     pod.containers[0].env.iter().flatten().map(|variable| variable.name.clone()).collect()
 }
 
 fn variable(resources: &Resources<Prepared>, name: &str) -> Option<String> {
-    let pod = resources.deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+    let pod = resources.deployment.as_ref().unwrap().spec.as_ref().unwrap().template.spec.as_ref().unwrap();
     pod.containers[0].env.iter().flatten().find(|variable| variable.name == name)?.value.clone()
 }

@@ -60,7 +60,7 @@ fn a_secret_that_is_missing_is_named_and_taken_up_when_it_comes() {
     server.condition("Degraded", "True", "SecretNotFound");
     server.condition("Ready", "True", "Serving");
     assert_eq!(server.pods(), pods);
-    assert_eq!(namespace.event_count("ticks", "SecretNotFound"), 2, "said once each time");
+    namespace.has_events("ticks", "SecretNotFound", 2);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn an_image_that_does_not_pull_is_said_and_the_old_servers_go_on() {
     server.patch(r#"{"image":{"tag":null}}"#);
     server.is_complete();
     server.condition("Degraded", "False", "AsSpecified");
-    assert!(namespace.events("ticks").contains(&"Recovered".to_owned()));
+    namespace.has_events("ticks", "Recovered", 1);
 }
 
 #[test]

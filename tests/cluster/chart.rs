@@ -9,7 +9,7 @@ pub(crate) fn chart() -> String {
 }
 
 /// The chart's own sets of values.
-fn values() -> Vec<String> {
+pub(crate) fn values() -> Vec<String> {
     let folder = root().join("charts/tickwire/ci");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder")

@@ -44,7 +44,7 @@ fn get_describe_scale_wait_and_delete_behave_as_for_built_in_kinds() {
         "RolloutComplete",
         "Ready",
     ] {
-        assert_eq!(namespace.event_count("ticks", reason), 1, "{reason}, once");
+        namespace.has_events("ticks", reason, 1);
     }
 
     // explain: every field has a description.

@@ -7,6 +7,7 @@ use crate::cluster::{Said, eventually, kubectl, kubectl_with};
 /// A namespace that enforces Pod Security `restricted`, and is deleted with this.
 pub(crate) struct Namespace {
     pub(crate) name: String,
+    files: tempfile::TempDir,
 }
 
 impl Namespace {
@@ -16,7 +17,14 @@ impl Namespace {
         kubectl(&["delete", "namespace", &name, "--ignore-not-found", "--wait", "--timeout=3m"]);
         kubectl(&["create", "namespace", &name]);
         kubectl(&["label", "namespace", &name, "pod-security.kubernetes.io/enforce=restricted"]);
-        Self { name }
+        Self { name, files: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// A file of the test's own, which goes with the namespace.
+    pub(crate) fn file(&self, name: &str, content: &str) -> std::path::PathBuf {
+        let path = self.files.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path
     }
 
     /// Runs kubectl in it.
@@ -71,8 +79,16 @@ impl Namespace {
         .collect()
     }
 
+    /// Waits until an event about an object has come so often: events come after the status that they tell of. It must not have come more often.
+    pub(crate) fn has_events(&self, name: &str, reason: &str, count: u64) {
+        eventually(&format!("{reason} of {name} has come {count} times"), || {
+            (self.event_count(name, reason) >= count).then_some(())
+        });
+        assert_eq!(self.event_count(name, reason), count, "{reason} of {name}");
+    }
+
     /// How often an event about an object has come, those counted that were put together.
-    pub(crate) fn event_count(&self, name: &str, reason: &str) -> u64 {
+    fn event_count(&self, name: &str, reason: &str) -> u64 {
         let selector = format!("--field-selector=involvedObject.name={name},reason={reason}");
         let text = self.kubectl(&["get", "events", &selector, "--output=json"]);
         let list: Value = serde_json::from_str(&text).expect("JSON");

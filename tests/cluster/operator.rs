@@ -17,6 +17,11 @@ pub(crate) fn installed() {
 
 /// Installs it, or upgrades it to what the chart says now.
 pub(crate) fn install() {
+    install_with(&[]);
+}
+
+/// As `install`, with further arguments of helm, of which the last counts.
+pub(crate) fn install_with(further: &[&str]) {
     let said = crate::cluster::kubectl_with("", &["create", "namespace", NAMESPACE]);
     assert!(said.ok || said.err.contains("already exists"), "{}", said.err);
     kubectl(&[
@@ -26,12 +31,20 @@ pub(crate) fn install() {
         "--overwrite",
         "pod-security.kubernetes.io/enforce=restricted",
     ]);
-    let chart = root().join("charts/tickwire");
-    helm(&[
+    let chart = root().join("charts/tickwire").display().to_string();
+    // Other images by the same name are another installation.
+    let images = std::env::var("TICKWIRE_IMAGES").unwrap_or_default();
+    let images = format!("--set-string=podAnnotations.tickwire\\.dev/images=of-{images}");
+    let registry =
+        std::env::var("TICKWIRE_REGISTRY").map(|registry| format!("{registry}/")).unwrap_or_default();
+    let image = format!(
+        "--set=image.repository={registry}tickwire/operator,serverImage.repository={registry}tickwire/server"
+    );
+    let mut arguments = vec![
         "upgrade",
         "--install",
         RELEASE,
-        &chart.display().to_string(),
+        &chart,
         "--namespace",
         NAMESPACE,
         "--wait",
@@ -39,7 +52,11 @@ pub(crate) fn install() {
         // A leader that is killed is succeeded sooner, and connections are counted more often: tests wait less.
         "--set=leaderElection.leaseDuration=6s",
         "--set=extraEnv[0].name=POLL_INTERVAL,extraEnv[0].value=2s",
-    ]);
+        &images,
+        &image,
+    ];
+    arguments.extend(further);
+    helm(&arguments);
 }
 
 /// The name of the pod that leads.

@@ -21,7 +21,7 @@ const fn case(message: &'static str, field: &'static str, keeps: &'static str, b
     Case { message, keeps, breaks, field }
 }
 
-const CASES: [Case; 45] = [
+const CASES: [Case; 52] = [
     case(
         "must be at most 1 where feed.replay is set: each server plays the recording from its own start",
         "spec.replicas",
@@ -41,10 +41,10 @@ const CASES: [Case; 45] = [
         "{limits: {writeQueue: 1Mi}, protocol: {maxMessageSize: 2Mi}}",
     ),
     case(
-        "autoscaling.targetActiveConnections must be at most limits.maxConnections",
+        "autoscaling.targetActiveConnections must be at most nine tenths of limits.maxConnections, as an autoscaler acts only where its target is exceeded by a tenth",
         "spec",
+        "{limits: {maxConnections: 10}, autoscaling: {maxReplicas: 3, targetActiveConnections: 9}}",
         "{limits: {maxConnections: 10}, autoscaling: {maxReplicas: 3, targetActiveConnections: 10}}",
-        "{limits: {maxConnections: 10}, autoscaling: {maxReplicas: 3, targetActiveConnections: 11}}",
     ),
     case(
         "must be at least minReplicas",
@@ -277,6 +277,48 @@ const CASES: [Case; 45] = [
         "{rollout: {maxSurge: 1}}",
         "{rollout: {maxSurge: 0%}}",
     ),
+    case(
+        "must be 4Ki to 16Mi",
+        "spec.protocol.maxMessageSize",
+        "{protocol: {maxMessageSize: 16Mi}, limits: {writeQueue: 16Mi}}",
+        "{protocol: {maxMessageSize: 17Mi}, limits: {writeQueue: 32Mi}}",
+    ),
+    case(
+        "must be 1Mi to 1024Gi",
+        "spec.limits.ringSize",
+        "{limits: {ringSize: 1Mi, writeQueue: 1Mi}}",
+        "{limits: {ringSize: 1023Ki, writeQueue: 512Ki}}",
+    ),
+    case(
+        "must be 1s to 24h",
+        "spec.limits.ringRetention",
+        "{limits: {ringRetention: 24h}}",
+        "{limits: {ringRetention: 25h}}",
+    ),
+    case(
+        "exactly one of synthetic and replay must be set",
+        "spec.feed",
+        "{feed: {synthetic: {seed: 2}}}",
+        "{feed: {}}",
+    ),
+    case(
+        "must be at least 1h",
+        "spec.tls.certManager.duration",
+        "{tls: {mode: CertManager, certManager: {issuerRef: {name: a}, duration: 1h}}}",
+        "{tls: {mode: CertManager, certManager: {issuerRef: {name: a}, duration: 59m}}}",
+    ),
+    case(
+        "must be at least 5m",
+        "spec.tls.certManager.renewBefore",
+        "{tls: {mode: CertManager, certManager: {issuerRef: {name: a}, renewBefore: 5m}}}",
+        "{tls: {mode: CertManager, certManager: {issuerRef: {name: a}, renewBefore: 4m}}}",
+    ),
+    case(
+        "is required where certManager.serviceNames is false: a certificate needs a name",
+        "spec.tls.dnsNames",
+        "{tls: {mode: CertManager, dnsNames: [a.example], certManager: {issuerRef: {name: a}, serviceNames: false}}}",
+        "{tls: {mode: CertManager, certManager: {issuerRef: {name: a}, serviceNames: false}}}",
+    ),
 ];
 
 /// A rule about a change: what is there before, a change that keeps it, one that breaks it.
@@ -288,7 +330,15 @@ struct Change {
     breaks: &'static str,
 }
 
-const CHANGES: [Change; 4] = [
+const CHANGES: [Change; 5] = [
+    // To a rule, sets are equal in any order; this list is none.
+    Change {
+        message: "cannot be changed, as positions in the stream come from it; create another StreamServer",
+        field: "spec.feed.synthetic",
+        before: "{feed: {synthetic: {symbols: [A, B]}}}",
+        keeps: r#"{"spec": {"feed": {"synthetic": {"symbols": ["A", "B"]}}}}"#,
+        breaks: r#"{"spec": {"feed": {"synthetic": {"symbols": ["B", "A"]}}}}"#,
+    },
     Change {
         message: "cannot be changed while the type is LoadBalancer",
         field: "spec.service.loadBalancerClass",
@@ -371,34 +421,35 @@ fn assert_refused(said: &Said, what: &str, field: &str, message: &str) {
     assert!(said.err.contains(field), "{what} should name {field}: {}", said.err);
 }
 
-/// A rule without a case is not tested.
+/// A rule without a case is not tested. A rule is one by where it stands, the field that it names, and its message.
 #[test]
 fn every_rule_of_the_definition_has_its_case() {
     let definition = serde_json::to_value(tickwire_crd::definition()).expect("JSON");
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let mut rules = BTreeSet::new();
-    collect(&definition, &mut rules);
-    assert!(rules.len() > 30, "{rules:?}");
-    let cases = CASES.iter().map(|case| case.message).chain(CHANGES.iter().map(|change| change.message));
-    let tested: BTreeSet<_> = cases.chain([LONG_NAME, DOTTED_NAME]).map(ToOwned::to_owned).collect();
+    collect(schema, "", &mut rules);
+    assert!(rules.len() > 40, "{rules:?}");
+    let cases = CASES.iter().map(|case| (case.field, case.message));
+    let cases = cases.chain(CHANGES.iter().map(|change| (change.field, change.message)));
+    let cases = cases.chain([("", LONG_NAME), ("", DOTTED_NAME)]);
+    let tested: BTreeSet<_> = cases.map(|(field, message)| (field.to_owned(), message.to_owned())).collect();
     assert_eq!(rules, tested);
 }
 
-fn collect(value: &Value, rules: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                if key == "x-kubernetes-validations" {
-                    for rule in value.as_array().expect("a list") {
-                        rules.insert(rule["message"].as_str().expect("each rule has a message").to_owned());
-                    }
-                } else {
-                    collect(value, rules);
-                }
-            }
-        }
-        Value::Array(list) => list.iter().for_each(|value| collect(value, rules)),
-        _ => {}
+fn collect(schema: &Value, path: &str, rules: &mut BTreeSet<(String, String)>) {
+    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+        let message = rule["message"].as_str().expect("each rule has a message");
+        let field = format!("{path}{}", rule["fieldPath"].as_str().unwrap_or_default());
+        rules.insert((field, message.to_owned()));
     }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        collect(property, &path, rules);
+    }
+    assert!(
+        schema["items"]["x-kubernetes-validations"].is_null(),
+        "{path}: rules of entries have no cases here"
+    );
 }
 
 /// What the schema says by itself: bounds, patterns, enumerations, typing errors.

@@ -1,8 +1,6 @@
 //! Each sample in docs/samples is applied, becomes ready, and is deleted without a trace.
 
-use std::path::PathBuf;
-
-use tickwire_client::{Client, Event, Mode, Request, Tls};
+use tickwire_client::{Client, Credentials, Event, Mode, Request, Tls};
 use tickwire_tests::pki::{Authority, Names};
 
 use crate::cluster::{kubectl, root};
@@ -113,8 +111,7 @@ fn tls_from_secret() {
             namespace.apply(&manifest.to_string());
         },
         |server| {
-            let ca: PathBuf = std::env::temp_dir().join(format!("{}-ca.crt", server.namespace.name));
-            std::fs::write(&ca, authority.certificate()).expect("a file");
+            let ca = server.namespace.file("ours.crt", authority.certificate());
             let trust = Tls::builder().ca_file(ca).server_name("ticks.example").build().expect("files");
             ticks_come(&server.plain_client().tls(trust));
         },
@@ -139,7 +136,19 @@ fn own_credentials() {
 
 #[test]
 fn users_file() {
-    try_sample("users-file", |_| {}, |server| ticks_come(&server.client()));
+    try_sample(
+        "users-file",
+        |_| {},
+        |server| {
+            ticks_come(&server.client());
+            // One of those in the sample, whose comment says the password.
+            let tls = || server.trust().build().expect("authorities");
+            let client =
+                |password| Client::new([server.address()], Credentials::new("ann", password)).tls(tls());
+            ticks_come(&client("not-a-secret-ann"));
+            assert!(is_refused(&client("not-a-secret-bob")));
+        },
+    );
 }
 
 #[test]
@@ -174,7 +183,15 @@ fn load_balancer() {
         |server| {
             let service = server.namespace.get("service", server.name).expect("it is there");
             assert_eq!(service["spec"]["type"], "LoadBalancer");
+            assert_eq!(service["spec"]["externalTrafficPolicy"], "Local");
+            assert_eq!(service["spec"]["loadBalancerSourceRanges"][0], "198.51.100.0/24");
             assert!(server.get()["status"]["endpoint"].is_null(), "nobody here gives it an address");
+            // Nobody here is in the load balancer's network: who comes directly needs no header.
+            ticks_come(&server.client());
+            // Were everybody a load balancer, everybody had to send one.
+            server.patch(r#"{"service":{"proxyProtocol":{"from":["0.0.0.0/0"]}}}"#);
+            server.is_complete();
+            assert!(is_refused(&server.client()), "without a header it is closed");
         },
     );
 }
@@ -201,14 +218,55 @@ fn network_policy() {
         "network-policy",
         |_| {},
         |server| {
-            assert!(server.namespace.get("networkpolicy", server.name).is_some());
+            let policy = server.namespace.get("networkpolicy", server.name).expect("it is there");
+            let [clients, metrics] = [0, 1].map(|index| policy["spec"]["ingress"][index].clone());
+            assert_eq!(
+                (&clients["ports"][0]["port"], &metrics["ports"][0]["port"]),
+                (&"stream".into(), &"metrics".into())
+            );
+            assert_eq!(clients["from"].as_array().map(Vec::len), Some(3), "{clients}");
+            // The operator reads the metrics, whoever else may.
+            let operator = metrics["from"].as_array().and_then(|from| from.last()).expect("somebody").clone();
+            let name = &operator["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"];
+            assert_eq!(name, operator::NAMESPACE);
+            let labels = operator["podSelector"]["matchLabels"].as_object().expect("labels").clone();
+            let selector: Vec<_> = labels
+                .iter()
+                .map(|(key, value)| format!("{key}={}", value.as_str().expect("text")))
+                .collect();
+            let pods = [
+                "--namespace",
+                operator::NAMESPACE,
+                "get",
+                "pods",
+                "--output=name",
+                "--selector",
+                &selector.join(","),
+            ];
+            assert!(kubectl(&pods).contains(&operator::leader()), "the labels are its own");
         },
     );
 }
 
 #[test]
 fn scheduling() {
-    try_sample("scheduling", |_| {}, |server| ticks_come(&server.client()));
+    try_sample(
+        "scheduling",
+        |_| {},
+        |server| {
+            let deployment = server.namespace.get("deployment", server.name).expect("it is there");
+            let template = &deployment["spec"]["template"];
+            let pod = &template["spec"];
+            assert_eq!(pod["nodeSelector"]["kubernetes.io/os"], "linux");
+            assert_eq!(pod["tolerations"][0]["key"], "example.com/ticks");
+            assert_eq!(pod["topologySpreadConstraints"][0]["topologyKey"], "topology.kubernetes.io/zone");
+            let counted = &pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"];
+            assert_eq!(counted["app.kubernetes.io/instance"], server.name);
+            assert_eq!(pod["containers"][0]["resources"]["limits"]["memory"], "512Mi");
+            assert_eq!(template["metadata"]["labels"]["example.com/team"], "markets");
+            ticks_come(&server.client());
+        },
+    );
 }
 
 #[test]
@@ -280,8 +338,7 @@ fn cert_manager() {
     server.is_ready();
     assert!(names.contains(&server.host().as_str()), "{names:?}");
     namespace.kubectl(&["delete", "streamserver", name, "--wait"]);
-    namespace.is_empty_of("deployments,pods,services,certificates.cert-manager.io");
-    assert!(namespace.get("secret", secret).is_some(), "the Secret is cert-manager's");
+    namespace.is_empty_of("deployments,pods,services,certificates.cert-manager.io,secrets");
 }
 
 fn is_refused(client: &Client) -> bool {

@@ -96,8 +96,7 @@ impl<'a> StreamServer<'a> {
         let config_map = status["caConfigMap"].as_str().expect("a ConfigMap").to_owned();
         let pem =
             self.namespace.kubectl(&["get", "configmap", &config_map, "--output=jsonpath={.data.ca\\.crt}"]);
-        let file = std::env::temp_dir().join(format!("{}-{}-ca.crt", self.namespace.name, self.name));
-        std::fs::write(&file, pem).expect("a file");
+        let file = self.namespace.file(&format!("{}-ca.crt", self.name), &pem);
         Tls::builder().ca_file(file).server_name(self.host())
     }
 

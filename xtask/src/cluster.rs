@@ -92,7 +92,7 @@ pub(crate) fn run(what: &What) -> Result<()> {
             Ok(())
         }
         What::LoadImages => {
-            let Loaded { server, server_next, operator } = load_images(&Cluster::that_is_up()?)?;
+            let Loaded { server, server_next, operator, digest: _ } = load_images(&Cluster::that_is_up()?)?;
             println!("on the node: {server}, {server_next}, {operator}");
             Ok(())
         }
@@ -119,6 +119,10 @@ impl Cluster {
         }
         let folder = Folder::the();
         ensure!(
+            requirements::are_met(),
+            "a cluster of one's own takes Debian and root, also to ask for it; or KUBECONFIG, which names another"
+        );
+        ensure!(
             folder.is_whole() && Part::value_variants().iter().all(|part| part.runs(&folder)),
             "no cluster is up; `cargo xtask cluster up` starts one"
         );
@@ -126,7 +130,7 @@ impl Cluster {
     }
 
     /// The one that $KUBECONFIG names; our own is none, also when it is named there.
-    fn foreign() -> Option<Self> {
+    pub(crate) fn foreign() -> Option<Self> {
         let path = PathBuf::from(std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty())?);
         (path != Folder::the().kubeconfig("admin")).then_some(Self::Foreign(path))
     }

@@ -38,6 +38,8 @@ pub(crate) struct Loaded {
     /// The same server as of another version: what an upgrade goes to.
     pub(crate) server_next: String,
     pub(crate) operator: String,
+    /// Another one where any of them is another.
+    pub(crate) digest: String,
 }
 
 /// An image to be: the Dockerfile's target, and its version.
@@ -67,10 +69,10 @@ pub(crate) fn load(folder: &Folder) -> Result<Loaded> {
         println!("the node has these images already");
     } else {
         build_and_import(folder, &programs, &images)?;
-        fs::write(&loaded, state)?;
+        fs::write(&loaded, &state)?;
     }
     let [server, server_next, operator] = images.map(|image| image.name());
-    Ok(Loaded { server, server_next, operator })
+    Ok(Loaded { server, server_next, operator, digest: state })
 }
 
 fn build_and_import(folder: &Folder, programs: &[PathBuf], images: &[Wanted]) -> Result<()> {
@@ -96,7 +98,7 @@ fn build_and_import(folder: &Folder, programs: &[PathBuf], images: &[Wanted]) ->
 /// Has cargo build the programs. Answers where they are.
 fn compile() -> Result<Vec<PathBuf>> {
     let mut command = cargo();
-    command.arg("build");
+    command.args(["build", "--locked"]);
     for (package, _) in PROGRAMS {
         command.args(["--package", package]);
     }

@@ -1,18 +1,20 @@
 //! What cert-manager is asked for.
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::core::DynamicObject;
 use serde_json::json;
 use tickwire_crd::TlsMode;
 
 use crate::kinds;
-use crate::validate::Validated;
+use crate::validate::{CertificateSource, Validated};
 
 pub(super) fn build(validated: &Validated) -> Option<DynamicObject> {
     let (fleet, tls) = (&validated.fleet, &validated.spec.tls);
     let wanted = tls.cert_manager.as_ref().filter(|_| tls.mode == TlsMode::CertManager)?;
-    let names: Vec<_> = fleet.service_names().into_iter().chain(tls.dns_names.iter().cloned()).collect();
+    let service_names = if wanted.service_names { fleet.service_names() } else { Vec::new() };
+    let names: Vec<_> = service_names.into_iter().chain(tls.dns_names.iter().cloned()).collect();
     let mut spec = json!({
-        "secretName": fleet.tls_secret(),
+        "secretName": fleet.certificate_secret(),
         "issuerRef": {
             "name": wanted.issuer_ref.name,
             "kind": wanted.issuer_ref.kind,
@@ -34,4 +36,11 @@ pub(super) fn build(validated: &Validated) -> Option<DynamicObject> {
     let mut object = DynamicObject::new(&fleet.name, &kinds::certificate()).data(json!({ "spec": spec }));
     object.metadata = fleet.metadata(fleet.name.clone(), "tls");
     Some(object)
+}
+
+/// Only once it is there: it is cert-manager that makes it, and we who know when it may go.
+pub(super) fn secret(validated: &Validated) -> Option<Secret> {
+    let fleet = &validated.fleet;
+    matches!(validated.certificate, CertificateSource::CertManager(Some(_)))
+        .then(|| Secret { metadata: fleet.metadata(fleet.certificate_secret(), "tls"), ..Secret::default() })
 }

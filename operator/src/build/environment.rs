@@ -68,8 +68,7 @@ pub(super) fn build(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<EnvVar> {
 }
 
 fn credentials(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<EnvVar> {
-    let secret = spec.auth.secret_ref.as_ref();
-    let secret = secret.map_or_else(|| fleet.credentials_secret(), |reference| reference.name.clone());
+    let secret = fleet.credentials_secret_of(spec);
     let from = |name: &str, key: &str| EnvVar {
         name: name.into(),
         value: None,

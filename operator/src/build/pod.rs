@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tickwire_crd::{Drain, StreamServerSpec, TlsMode};
+use tickwire_crd::{Drain, StreamServerSpec};
 
 use super::{
     METRICS_PORT, METRICS_PORT_NUMBER, STREAM_PORT, STREAM_PORT_NUMBER, Surroundings, deployment,
@@ -83,10 +83,11 @@ fn container(
         image_pull_policy: Some(spec.image.pull_policy.as_str().into()),
         env: Some(environment::build(fleet, spec)),
         ports: Some(vec![port(STREAM_PORT, STREAM_PORT_NUMBER), port(METRICS_PORT, METRICS_PORT_NUMBER)]),
-        // A rollout goes on when a server is ready: so it asks often. Once is enough to be left out, as a server that says so means it.
+        // A rollout goes on when a server is ready: so it asks often. A server that drains is left out by its deletion, whatever it answers; and one
+        // answer that is late under load is no reason to have no server at all.
         readiness_probe: Some(Probe {
             period_seconds: Some(2),
-            failure_threshold: Some(1),
+            failure_threshold: Some(3),
             ..probe("/readyz")
         }),
         liveness_probe: Some(Probe {
@@ -175,9 +176,7 @@ fn spread(fleet: &Fleet, wanted: &[TopologySpreadConstraint]) -> Vec<TopologySpr
 /// The files that the server reads. Secrets are mounted as folders, whose content the kubelet changes at once and the server reads anew.
 fn mounted(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<(Volume, VolumeMount)> {
     let mut mounted = Vec::new();
-    if spec.tls.mode != TlsMode::Disabled {
-        let secret = spec.tls.secret_ref.as_ref();
-        let secret = secret.map_or_else(|| fleet.tls_secret(), |reference| reference.name.clone());
+    if let Some(secret) = fleet.tls_secret_of(spec) {
         mounted.push(secret_volume("tls", &secret, &["tls.crt", "tls.key"], TLS_FOLDER));
     }
     if let Some(clients) = &spec.tls.client_authentication {

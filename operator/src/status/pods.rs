@@ -35,14 +35,15 @@ fn of(pod: &Pod) -> Option<Trouble> {
             ),
         });
     }
-    status.container_statuses.iter().flatten().find_map(|container| waiting(&name, container))
+    status.container_statuses.iter().flatten().find_map(|container| not_up(&name, container))
 }
 
-fn waiting(pod: &str, container: &ContainerStatus) -> Option<Trouble> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let said = waiting.message.clone().unwrap_or_default();
+fn not_up(pod: &str, container: &ContainerStatus) -> Option<Trouble> {
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
+    let said = waiting.and_then(|waiting| waiting.message.clone()).unwrap_or_default();
     let trouble = |reason, message| Some(Trouble { reason, message });
-    match waiting.reason.as_deref()? {
+    match reason {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => trouble(
             "ImageNotPulled",
             format!(
@@ -54,30 +55,35 @@ fn waiting(pod: &str, container: &ContainerStatus) -> Option<Trouble> {
             "ContainerNotStarted",
             format!("pod {pod}: {said}; check the Secrets that spec refers to, and spec.security"),
         ),
-        "CrashLoopBackOff" => {
-            let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-            let code = ended.map_or(0, |ended| ended.exit_code);
-            let last = ended.and_then(|ended| ended.message.as_deref()).unwrap_or_default().trim();
-            let last = last.lines().last().unwrap_or_default();
-            match code {
-                BAD_CONFIGURATION => trouble(
-                    "ConfigurationRejected",
-                    format!("the server of pod {pod} does not take a setting: {last}; change it in spec"),
-                ),
-                _ if ended.and_then(|ended| ended.reason.as_deref()) == Some("OOMKilled") => trouble(
-                    "OutOfMemory",
-                    format!(
-                        "the server of pod {pod} takes more memory than it may; raise spec.resources.limits.memory, or lower spec.limits.ringSize"
-                    ),
-                ),
-                _ => trouble(
-                    "CrashLooping",
-                    format!(
-                        "the server of pod {pod} ends with status {code}: {last}; `kubectl logs --previous {pod}` has more"
-                    ),
-                ),
-            }
-        }
-        _ => None,
+        _ => ended(pod, container),
     }
+}
+
+/// What has ended with an error, and has not come up since: also while it is being tried once more.
+fn ended(pod: &str, container: &ContainerStatus) -> Option<Trouble> {
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref())?;
+    if container.ready || last.exit_code == 0 {
+        return None;
+    }
+    let words = last.message.as_deref().unwrap_or_default().trim();
+    let words = words.lines().last().unwrap_or_default();
+    let (reason, message) = match last.exit_code {
+        BAD_CONFIGURATION => (
+            "ConfigurationRejected",
+            format!("the server of pod {pod} does not take a setting: {words}; change it in spec"),
+        ),
+        _ if last.reason.as_deref() == Some("OOMKilled") => (
+            "OutOfMemory",
+            format!(
+                "the server of pod {pod} takes more memory than it may; raise spec.resources.limits.memory, or lower spec.limits.ringSize"
+            ),
+        ),
+        code => (
+            "CrashLooping",
+            format!(
+                "the server of pod {pod} ends with status {code}: {words}; `kubectl logs --previous {pod}` has more"
+            ),
+        ),
+    };
+    Some(Trouble { reason, message })
 }

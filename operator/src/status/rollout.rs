@@ -12,7 +12,7 @@ pub(super) const PAUSED: &str = "Paused";
 
 /// How far the Deployment has come. Pods that are ending are in none of these counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rollout {
+pub(crate) struct Rollout {
     pub(super) wanted: i32,
     pub(super) replicas: i32,
     pub(super) updated: i32,
@@ -27,7 +27,7 @@ pub(super) struct Rollout {
 }
 
 impl Rollout {
-    pub(super) fn of(deployment: Option<&Deployment>, wanted: i32) -> Self {
+    pub(crate) fn of(deployment: Option<&Deployment>, wanted: i32) -> Self {
         let Some(deployment) = deployment else { return Self { wanted, ..Self::default() } };
         let status = deployment.status.clone().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
@@ -48,7 +48,7 @@ impl Rollout {
     }
 
     /// Whether all servers are as specified, and no others are left.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.is_current
             && self.updated == self.wanted
             && self.replicas == self.wanted
@@ -62,7 +62,7 @@ impl Rollout {
             _ if ready >= wanted && *wanted > 0 => {
                 verdict(true, "Serving", format!("{ready} of {wanted} servers serve"))
             }
-            Outcome::Invalid(_) | Outcome::NotIssued(_) | Outcome::NotApplied(_) if *ready == 0 => {
+            _ if outcome.is_blocked() && *ready == 0 && *wanted > 0 => {
                 verdict(false, "Blocked", "no server runs yet; the condition Degraded says why".into())
             }
             _ if *wanted == 0 => {
@@ -88,20 +88,20 @@ impl Rollout {
                 PAUSED,
                 "spec.paused is true: nothing is changed until it is false again".into(),
             ),
-            Outcome::Invalid(_) | Outcome::NotIssued(_) | Outcome::NotApplied(_) => verdict(
+            _ if outcome.is_blocked() => verdict(
                 false,
                 "Blocked",
-                "nothing more is changed until what the condition Degraded says is mended".into(),
+                "no server is changed until what the condition Degraded says is mended".into(),
             ),
-            Outcome::Applied(..) if self.is_complete() => {
+            _ if self.is_complete() => {
                 verdict(false, COMPLETE, format!("all {wanted} servers are as specified"))
             }
-            Outcome::Applied(..) if self.is_stalled => verdict(
+            _ if self.is_stalled => verdict(
                 false,
                 "Stalled",
                 format!("{updated} of {wanted} servers are as specified, and no more have come"),
             ),
-            Outcome::Applied(..) => {
+            _ => {
                 let old = (replicas - updated).max(0);
                 verdict(
                     true,

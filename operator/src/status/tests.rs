@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 use tickwire_crd::ConditionType::{CertificateReady, Degraded, Progressing, Ready};
 
 use super::*;
+use crate::apply::ApplyError;
+use crate::certificate::Validity;
 use crate::kinds::Kinds;
 use crate::settings::ServerImage;
 use crate::validate::{CertificateSource, Credentials};
@@ -59,6 +61,17 @@ fn crashed(code: i32, reason: &str, message: &str) -> Value {
 
 /// What is told of a StreamServer whose objects were all applied, of which this is the Deployment, and these are the pods.
 fn told_of(server: &StreamServer, deployment: Deployment, pods: &[Pod], expiry: Option<Timestamp>) -> Told {
+    told_with(server, Some(deployment), pods, expiry, Vec::new())
+}
+
+/// The same, where there are problems.
+fn told_with(
+    server: &StreamServer,
+    deployment: Option<Deployment>,
+    pods: &[Pod],
+    expiry: Option<Timestamp>,
+    problems: Vec<Problem>,
+) -> Told {
     let fleet = Fleet::of(server).unwrap();
     let validated = Validated {
         fleet: fleet.clone(),
@@ -68,11 +81,13 @@ fn told_of(server: &StreamServer, deployment: Deployment, pods: &[Pod], expiry: 
         certificate: CertificateSource::SelfSigned { data: [].into() },
         operator_data: [].into(),
         operator_version: None,
+        credentials_version: None,
         recording: Vec::new(),
+        problems,
     };
     let mut issued = crate::issue::issue(&validated, None, now()).unwrap();
     issued.notes.clear();
-    issued.certificate_expiry = expiry;
+    issued.certificate_validity = expiry.map(|not_after| Validity { not_before: Timestamp::MIN, not_after });
     let prepared = build::build(&validated, &issued, &around());
     let applied = Resources::<Applied> {
         service_account: prepared.service_account,
@@ -81,6 +96,7 @@ fn told_of(server: &StreamServer, deployment: Deployment, pods: &[Pod], expiry: 
         tls_secret: prepared.tls_secret,
         ca_config_map: prepared.ca_config_map,
         certificate: prepared.certificate,
+        certificate_secret: prepared.certificate_secret,
         service: prepared.service,
         metrics_service: prepared.metrics_service,
         network_policy: prepared.network_policy,
@@ -255,12 +271,13 @@ fn a_certificate_that_has_ended_is_said_whether_or_not_anything_is_applied() {
 #[test]
 fn what_is_invalid_blocks_and_what_runs_is_still_told_of() {
     let mut server = server("{replicas: 1}");
-    let problems = [
-        Problem::configuration("SecretNotFound", "Secret a does not exist".into()),
-        Problem::certificate("InvalidCertificate", "Secret b: nonsense".into()),
-    ];
-    let outcome = Outcome::Invalid(&problems);
-    let at_first = told(&server, None, &outcome);
+    let problems = || {
+        vec![
+            Problem::configuration("SecretNotFound", "Secret a does not exist".into()),
+            Problem::certificate("InvalidCertificate", "Secret b: nonsense".into()),
+        ]
+    };
+    let at_first = told_with(&server, None, &[], None, problems());
     assert_condition(&at_first, Ready, "False", "Blocked");
     assert_condition(&at_first, Progressing, "False", "Blocked");
     let message = assert_condition(&at_first, Degraded, "True", "SecretNotFound");
@@ -270,11 +287,42 @@ fn what_is_invalid_blocks_and_what_runs_is_still_told_of() {
 
     // Said once.
     server.status = Some(at_first.status);
-    let again = told(&server, None, &outcome);
+    let again = told_with(&server, None, &[], None, problems());
     assert!(again.notes.is_empty(), "{:?}", again.notes);
 
-    let running = told(&server, Some(&whole(1)), &outcome);
+    let running = told_with(&server, Some(whole(1)), &[], later(), problems());
     assert_condition(&running, Ready, "True", "Serving");
+    assert_condition(&running, Progressing, "False", "Blocked");
+    assert_eq!(running.status.version, None, "what runs may not be what is specified");
+}
+
+#[test]
+fn a_server_that_keeps_ending_is_in_trouble_while_it_is_tried_once_more_and_no_longer_when_it_is_up() {
+    let mut running = crashed(1, "Error", "last words");
+    running["containerStatuses"][0]["state"] = json!({ "running": {} });
+    let told = told_of(&server("{replicas: 1}"), whole(1), &[pod("one", running.clone())], later());
+    assert_condition(&told, Degraded, "True", "CrashLooping");
+    running["containerStatuses"][0]["ready"] = json!(true);
+    let told = told_of(&server("{replicas: 1}"), whole(1), &[pod("one", running)], later());
+    assert_condition(&told, Degraded, "False", "AsSpecified");
+}
+
+#[test]
+fn that_more_are_asked_for_is_no_warning_and_that_some_were_lost_is() {
+    let mut server = server("{replicas: 3}");
+    server.status = Some(told_of(&server, whole(3), &[], later()).status);
+    server.spec.replicas = 5;
+    let scaling = deployment(
+        json!({ "observedGeneration": 1, "replicas": 5, "updatedReplicas": 5, "readyReplicas": 3 }),
+    );
+    let told = told_of(&server, scaling, &[], later());
+    assert_condition(&told, Ready, "False", "TooFewServers");
+    assert!(!reasons(&told).contains(&"NotReady"));
+    server.spec.replicas = 3;
+    let lost = deployment(
+        json!({ "observedGeneration": 1, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 2 }),
+    );
+    assert!(reasons(&told_of(&server, lost, &[], later())).contains(&"NotReady"));
 }
 
 #[test]
@@ -288,6 +336,23 @@ fn what_the_api_server_refuses_is_said_in_its_words_and_once() {
             source: kube::Error::Api(answer.boxed()),
         }
     };
+    let issued = || {
+        let (validated, _) = crate::validate::validate(&crate::observe::Observed {
+            server: server("{tls: {mode: Disabled}}"),
+            fleet: Fleet::of(&server("{}")).unwrap(),
+            kinds: Kinds::default(),
+            credentials: None,
+            users: None,
+            tls: None,
+            client_ca: None,
+            recording: None,
+            operator: None,
+            deployment: None,
+            service: None,
+            pods: Vec::new(),
+        });
+        crate::issue::issue(&validated, None, now()).unwrap()
+    };
     for (error, reason) in [
         (refused(403, "Forbidden", "exceeded quota: few"), "QuotaExceeded"),
         (refused(403, "Forbidden", "no rights"), "Forbidden"),
@@ -295,14 +360,12 @@ fn what_the_api_server_refuses_is_said_in_its_words_and_once() {
         (refused(500, "InternalError", "etcd"), "ApplyFailed"),
         (ApplyError::Taken { kind: "Service".into(), name: "ticks".into() }, "NameTaken"),
     ] {
-        let message = assert_condition(
-            &told(&server("{}"), None, &Outcome::NotApplied(&error)),
-            Degraded,
-            "True",
-            reason,
-        );
+        let errors = ApplyErrors(vec![error]);
+        let told = told(&server("{}"), None, &Outcome::NotApplied(&issued(), &errors));
+        let message = assert_condition(&told, Degraded, "True", reason);
+        assert_eq!(reasons(&told), ["CredentialsCreated", reason], "what was made is told of nevertheless");
         assert!(message.contains("Service ticks"), "{message}");
-        if let ApplyError::Api { source: kube::Error::Api(answer), .. } = &error {
+        if let ApplyError::Api { source: kube::Error::Api(answer), .. } = &errors.0[0] {
             assert_eq!(message, format!("cannot apply Service ticks: {}", answer.message));
         }
     }

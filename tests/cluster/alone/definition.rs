@@ -22,18 +22,31 @@ fn an_object_that_cannot_be_read_does_not_stop_the_others() {
         crate::cluster::kubectl_with(definition, &["replace", "--filename=-"]).expect("a definition")
     };
     replace(&lax.to_string());
-    let wrong = manifest("wrong", "drain: { window: [not, a, duration] }");
-    eventually("the lax definition is in force", || {
-        namespace.try_kubectl(&wrong, &["apply", "--filename=-"]).ok.then_some(())
-    });
     let mut strict: serde_json::Value = serde_json::from_str(&definition).expect("JSON");
     for field in ["resourceVersion", "uid", "managedFields", "creationTimestamp", "generation"] {
         strict["metadata"].as_object_mut().expect("metadata").remove(field);
     }
-    replace(&strict.to_string());
+    let restored = Restored(strict.to_string());
+    let wrong = manifest("wrong", "drain: { window: [not, a, duration] }");
+    eventually("the lax definition is in force", || {
+        namespace.try_kubectl(&wrong, &["apply", "--filename=-"]).ok.then_some(())
+    });
+    drop(restored);
     eventually("an event says that it cannot be read", || {
         namespace.events("wrong").contains(&"Unreadable".to_owned()).then_some(())
     });
     StreamServer::apply(&namespace, "right", "replicas: 1").is_ready();
     namespace.kubectl(&["delete", "streamserver", "wrong", "--wait"]);
+}
+
+/// The definition as it was, put back also where the test fails.
+struct Restored(String);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        let said = crate::cluster::kubectl_with(&self.0, &["replace", "--filename=-"]);
+        if !said.ok {
+            eprintln!("the definition could not be put back: {}", said.err);
+        }
+    }
 }

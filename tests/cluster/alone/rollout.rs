@@ -45,8 +45,8 @@ fn busiest_second(seen: &[Seen]) -> usize {
 fn assert_spread(seen: &[Seen]) {
     let even = CLIENTS as f64 / WINDOW.as_secs_f64();
     let busiest = busiest_second(seen);
-    // Two servers may drain at once, and a second of a busy machine may hold the moves of two or three.
-    assert!((busiest as f64) < even * 6.0, "{busiest} in one second, {even} were even");
+    // A second of a busy machine may hold the moves of three.
+    assert!((busiest as f64) < even * 3.0, "{busiest} in one second, {even} were even");
     assert!(seen.iter().all(|seen| !seen.moves.is_empty()), "all had to move");
 }
 
@@ -84,8 +84,25 @@ fn the_same_with_the_operator_killed_and_the_api_server_restarted_in_the_middle(
         server.pods().iter().any(|pod| !pods.contains(pod)).then_some(())
     });
     let killed = operator::kill_leader();
-    xtask_cluster(&["restart", "apiserver"]);
-    crate::cluster::eventually("an operator leads again", || {
+    // For longer than a lease is good.
+    xtask_cluster(&["restart", "apiserver", "--after", "10s"]);
+    let renewed = || {
+        let said = crate::cluster::kubectl_with(
+            "",
+            &[
+                "--namespace",
+                operator::NAMESPACE,
+                "get",
+                "lease",
+                operator::RELEASE,
+                "--output=jsonpath={.spec.renewTime}",
+            ],
+        );
+        said.ok.then_some(said.out)
+    };
+    let before = crate::cluster::eventually("the API server answers", renewed);
+    crate::cluster::eventually("an operator leads again", || renewed().filter(|now| *now != before));
+    crate::cluster::eventually("one of them holds the lease", || {
         let leader = crate::cluster::kubectl_with(
             "",
             &[

@@ -33,6 +33,9 @@ impl Daemon {
         // Not setsid(2) between fork and exec, which is not safe to do in Rust: setsid(1) becomes the program, under the same id.
         let mut child = Command::new("setsid")
             .args(arguments)
+            // What is spoken to is on this machine.
+            .env("NO_PROXY", "*")
+            .env("no_proxy", "*")
             .current_dir("/")
             .stdin(Stdio::null())
             .stderr(output.try_clone()?)
@@ -86,13 +89,16 @@ fn started(pid: Pid) -> Option<u64> {
     parse_started(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// proc_pid_stat(5): the name, in parentheses, may have blanks and parentheses itself; after it come state, the 3rd field, and others.
+/// proc_pid_stat(5): the name, in parentheses, may have blanks and parentheses itself; after it come state, the 3rd field, and others. A process whose
+/// first thread has ended is a zombie, but holds its ports until its last has.
 fn parse_started(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
-    // The 22nd field, 18 of them skipped.
-    let started = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(started)
+    // The 20th and the 22nd field; 16 are skipped, and then one.
+    let threads: u32 = fields.nth(16)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    let has_ended = matches!(state, "Z" | "X") && threads <= 1;
+    (!has_ended).then_some(started)
 }
 
 fn boot() -> Result<String> {
@@ -131,10 +137,12 @@ mod tests {
 
     #[test]
     fn the_start_is_read_behind_any_name_and_zombies_have_ended() {
-        let stat =
-            |state| format!("7 (a) b (c) {state} 1 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4242 5 6 7");
-        assert_eq!(parse_started(&stat("S")), Some(4242));
-        assert_eq!(parse_started(&stat("Z")), None);
+        let stat = |state, threads| {
+            format!("7 (a) b (c) {state} 1 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 {threads} 0 4242 5 6 7")
+        };
+        assert_eq!(parse_started(&stat("S", 1)), Some(4242));
+        assert_eq!(parse_started(&stat("Z", 1)), None);
+        assert_eq!(parse_started(&stat("Z", 2)), Some(4242), "the others are ending yet");
         assert_eq!(parse_started(""), None);
     }
 }

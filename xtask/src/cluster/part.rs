@@ -123,14 +123,18 @@ impl Part {
                 ("unsafe-no-fsync", "true"),
                 ("listen-client-urls", &format!("https://127.0.0.1:{ETCD_PORT}")),
                 ("advertise-client-urls", &format!("https://127.0.0.1:{ETCD_PORT}")),
-                ("listen-peer-urls", &format!("http://127.0.0.1:{ETCD_PEER_PORT}")),
-                ("initial-advertise-peer-urls", &format!("http://127.0.0.1:{ETCD_PEER_PORT}")),
-                ("initial-cluster", &format!("{NODE}=http://127.0.0.1:{ETCD_PEER_PORT}")),
-                // Who can write here owns the machine: nobody but the API server.
+                ("listen-peer-urls", &format!("https://127.0.0.1:{ETCD_PEER_PORT}")),
+                ("initial-advertise-peer-urls", &format!("https://127.0.0.1:{ETCD_PEER_PORT}")),
+                ("initial-cluster", &format!("{NODE}=https://127.0.0.1:{ETCD_PEER_PORT}")),
+                // Who can write here owns the machine: nobody but the API server, and no peer.
                 ("client-cert-auth", "true"),
                 ("trusted-ca-file", &certificate("etcd-ca")),
                 ("cert-file", &certificate("etcd")),
                 ("key-file", &key("etcd")),
+                ("peer-client-cert-auth", "true"),
+                ("peer-trusted-ca-file", &certificate("etcd-ca")),
+                ("peer-cert-file", &certificate("etcd")),
+                ("peer-key-file", &key("etcd")),
             ]),
             Self::Apiserver => flags(&[
                 ("bind-address", NODE_ADDRESS),

@@ -1,5 +1,5 @@
-//! The programs of a cluster that are no Debian packages: Kubernetes, its DNS, and Helm. They are built by Go from its modules, whose sums
-//! are committed, and kept in the cache.
+//! The programs of a cluster that are no Debian packages: Kubernetes, its DNS, and Helm. They are built by Go from its modules, and kept in the
+//! cache. The sums of the first two's modules are committed; Helm's are the ones that Go's checksum database has for its version.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -122,7 +122,15 @@ fn helm() -> Result<PathBuf> {
 /// Builds a package of the module in this folder. What go.mod and go.sum say is what is built: neither is changed.
 fn go_build(module: &Path, package: &str, program: &Path, variables: &[(String, String)]) -> Result<()> {
     let mut go = tools::go()?;
-    go.args(["build", "-mod=readonly", "-trimpath", "-ldflags", &linker_flags(variables), "-o"]);
+    go.args([
+        "build",
+        "-mod=readonly",
+        "-trimpath",
+        "-buildvcs=false",
+        "-ldflags",
+        &linker_flags(variables),
+        "-o",
+    ]);
     go.arg(program).arg(package).current_dir(module);
     succeed(&mut go)
 }

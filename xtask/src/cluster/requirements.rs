@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
 
+use super::network;
 use super::part::Part;
 use crate::tools;
 
@@ -28,8 +29,11 @@ const PACKAGES: [(&str, &str); 9] = [
     ("mmdebstrap", "mmdebstrap"),
 ];
 
-/// The rule chain that every node of any Kubernetes has.
-const CHAIN_OF_A_NODE: &str = ":KUBE-";
+/// The rule chains that every node of any Kubernetes has, and those of containers that are connected as ours are.
+const CHAINS_OF_A_NODE: [&str; 2] = [":KUBE-", ":CNI-"];
+
+/// The programs that list packet filters: a machine's may be in either form, or in both.
+const LISTS: [&str; 2] = ["iptables-nft-save", "iptables-legacy-save"];
 
 /// Linux, Debian, root, and the packages.
 pub(super) fn check() -> Result<()> {
@@ -41,6 +45,8 @@ pub(super) fn check() -> Result<()> {
         is_root(),
         "a cluster of one's own takes root, for namespaces, mounts and packet filters; {INSTEAD}"
     );
+    // Before anything is installed.
+    tools::go()?;
     tools::debian_packages(&PACKAGES)
 }
 
@@ -62,11 +68,19 @@ fn is_root() -> bool {
 
 /// No other node of a Kubernetes, and nobody on the ports that are needed.
 pub(super) fn free_for_a_cluster() -> Result<()> {
-    let rules = Command::new("iptables-save").output().context("cannot run iptables-save")?;
+    for list in LISTS {
+        let rules = Command::new(list).output().with_context(|| format!("cannot run {list}"))?;
+        let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+        ensure!(
+            !CHAINS_OF_A_NODE.iter().any(|chain| rules.contains(chain)),
+            "this machine runs containers of some other Kubernetes or CNI, as its packet filter shows ({list}); two would get into each other's way"
+        );
+    }
     ensure!(
-        !String::from_utf8_lossy(&rules.stdout).contains(CHAIN_OF_A_NODE),
-        "this machine is a node of some other Kubernetes, as its packet filter shows (iptables-save); two would get into each other's way"
+        !cgroups_of_pods()?,
+        "this machine runs pods of some other Kubernetes (/sys/fs/cgroup has their group, kubepods); two would get into each other's way"
     );
+    network::is_free()?;
     for part in Part::value_variants() {
         for port in part.ports() {
             // All addresses, since who listens on all of them is in the way as well.
@@ -76,4 +90,14 @@ pub(super) fn free_for_a_cluster() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether there are pods already, in whichever hierarchy of control groups.
+fn cgroups_of_pods() -> Result<bool> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies =
+        std::fs::read_dir(root).context("cannot list /sys/fs/cgroup")?.flatten().map(|entry| entry.path());
+    Ok(std::iter::once(root.to_path_buf())
+        .chain(hierarchies)
+        .any(|hierarchy| ["kubepods", "kubepods.slice"].iter().any(|group| hierarchy.join(group).is_dir())))
 }

@@ -76,6 +76,7 @@ fn node_is_ready(folder: &Folder, programs: &Programs) -> Result<bool> {
 fn kubectl(folder: &Folder, programs: &Programs, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(programs.kubernetes.join("kubectl"));
     command.arg("--kubeconfig").arg(folder.kubeconfig("admin")).arg("--request-timeout=5s").args(arguments);
+    command.env("NO_PROXY", "*").env("no_proxy", "*");
     let Output { status, stdout, stderr } = command.output().context("cannot run kubectl")?;
     ensure!(status.success(), "{}", String::from_utf8_lossy(&stderr).trim());
     Ok(String::from_utf8_lossy(&stdout).trim().to_owned())

@@ -1,6 +1,7 @@
 //! `cargo xtask demo --kubernetes`: a cluster, the chart, a StreamServer, and ticks from it; then what a person would look at.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,9 +21,17 @@ const SHOWN_FOR: Duration = Duration::from_secs(5);
 pub(crate) fn run(period: Option<Duration>) -> Result<()> {
     let folder = build("dev")?;
     let cluster = cluster::up()?;
-    if let Cluster::Own(_) = cluster {
-        cluster::load_images(&cluster)?;
-    }
+    let images = match &cluster {
+        Cluster::Own(_) => cluster::load_images(&cluster)?.digest,
+        Cluster::Foreign(_) => {
+            println!(
+                "its nodes pull tickwire/server and tickwire/operator, from TICKWIRE_REGISTRY where that is set"
+            );
+            String::new()
+        }
+    };
+    let registry =
+        std::env::var("TICKWIRE_REGISTRY").map(|registry| format!("{registry}/")).unwrap_or_default();
     let kube = Kube::of(&cluster)?;
     println!("\nthe chart installs the operator …");
     kube.helm(&[
@@ -36,6 +45,9 @@ pub(crate) fn run(period: Option<Duration>) -> Result<()> {
         "--wait",
         "--timeout=3m",
         "--hide-notes",
+        // Other images by the same name are another installation.
+        &format!("--set-string=podAnnotations.tickwire\\.dev/images=of-{images}"),
+        &format!("--set=image.repository={registry}tickwire/operator,serverImage.repository={registry}tickwire/server"),
     ])?;
     println!("\n$ kubectl apply -f {SAMPLE}");
     kube.show(&["apply", "--filename", &root().join(SAMPLE).display().to_string()])?;
@@ -75,17 +87,17 @@ fn subscribe(kube: &Kube, client: &std::path::Path, period: Duration) -> Result<
     let password = kube.ask(&["get", "secret", &secret, &template("password")])?;
     let authorities =
         kube.ask(&["get", "configmap", &config_map, "--output=go-template={{index .data \"ca.crt\"}}"])?;
-    let address =
-        kube.ask(&["get", "service", NAME, "--output=jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"])?;
+    let forward = kube.forward(&format!("service/{NAME}"), 21591)?;
+    let address = &forward.address;
     let files = tempfile::tempdir()?;
     let ca = files.path().join("ca.crt");
     std::fs::write(&ca, authorities)?;
     println!(
-        "\n$ tickwire subscribe --address {address} --ca ca.crt --server-name {NAME}.default.svc --mode tick"
+        "\n$ kubectl port-forward service/{NAME} 21591 &\n$ tickwire subscribe --address {address} --ca ca.crt --server-name {NAME}.default.svc --mode tick"
     );
     let mut subscriber = Command::new(client);
     subscriber
-        .args(["subscribe", "--address", &address, "--user", &username, "--mode", "tick"])
+        .args(["subscribe", "--address", address, "--user", &username, "--mode", "tick"])
         .args(["--server-name", &format!("{NAME}.default.svc")])
         .arg("--ca")
         .arg(&ca)
@@ -111,20 +123,57 @@ impl Kube {
         command
     }
 
+    fn kubectl(&self) -> Command {
+        let mut command = self.command("kubectl");
+        command.args(["--namespace", "default"]);
+        command
+    }
+
+    /// Has a port of this machine lead to one of a Service, on whatever cluster that is.
+    fn forward(&self, service: &str, port: u16) -> Result<Forward> {
+        let mut command = self.kubectl();
+        command
+            .args(["port-forward", service, &format!(":{port}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().context("cannot run kubectl")?;
+        let mut lines = BufReader::new(child.stdout.take().context("its output is ours")?).lines();
+        let first = lines.next().transpose()?.unwrap_or_default();
+        let address = first.strip_prefix("Forwarding from ").and_then(|rest| rest.split(' ').next());
+        let address = address.with_context(|| format!("kubectl port-forward said {first:?}"))?.to_owned();
+        // Nobody reads on, but a full pipe would stop it; the thread ends with it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Forward { child, address })
+    }
+
     fn helm(&self, arguments: &[&str]) -> Result<()> {
         succeed(self.command("helm").args(arguments))
     }
 
     /// Runs kubectl, whose output a person sees.
     fn show(&self, arguments: &[&str]) -> Result<()> {
-        succeed(self.command("kubectl").args(arguments))
+        succeed(self.kubectl().args(arguments))
     }
 
     /// What kubectl answers.
     fn ask(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.command("kubectl").args(arguments).output().context("cannot run kubectl")?;
+        let output = self.kubectl().args(arguments).output().context("cannot run kubectl")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "kubectl {}: {said}", arguments.join(" "));
         String::from_utf8(output.stdout).context("what kubectl answers is text")
+    }
+}
+
+/// A port of this machine that leads into the cluster, until it is dropped.
+struct Forward {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        // Where it has ended already, there is nothing to do.
+        let _ended = self.child.kill();
+        let _waited = self.child.wait();
     }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Recipe;
 use super::recipe::buildah;
+use crate::process::succeed;
 use crate::tools::{debian, kept};
 
 /// Its name in the Dockerfile.
@@ -15,17 +16,21 @@ pub(super) const NAME: &str = "debian:bookworm-slim";
 
 /// Sees to it that buildah knows it.
 pub(super) fn provide() -> Result<()> {
+    let suite = suite()?;
+    // By its release too: the one from before the machine was upgraded has an older C library.
+    let name_of_suite = format!("tickwire-base:{suite}");
     let known = buildah()?
-        .args(["inspect", "--type", "image", NAME])
+        .args(["inspect", "--type", "image", &name_of_suite])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
     if known.context("cannot run buildah")?.success() {
         return Ok(());
     }
-    let suite = suite()?;
     let folder = kept(&format!("base-{suite}"), |folder| make(&suite, folder))?;
-    Recipe { file: &folder.join("Dockerfile"), target: "base", context: &folder, arguments: &[] }.build(NAME)
+    Recipe { file: &folder.join("Dockerfile"), target: "base", context: &folder, arguments: &[] }
+        .build(NAME)?;
+    succeed(buildah()?.args(["tag", NAME, &name_of_suite]))
 }
 
 /// The release that this machine is of: a program that was built on it needs its C library, or a newer one.
