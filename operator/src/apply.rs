@@ -7,8 +7,9 @@ use std::marker::PhantomData;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, ObjectMeta};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -143,12 +144,14 @@ pub async fn apply(
     let fleet = &validated.fleet;
     let mut applier = Applier { client, fleet, errors: Vec::new() };
     let name = || fleet.name.clone();
-    let service_account = applier.apply(service_account).await;
-    // What signs is written down before it is published, and that before it signs.
+    // What signs is written down before it is published, and that before it signs. First of all, so that no other error keeps a certificate from being
+    // renewed.
     let operator_secret = applier.apply(operator_secret).await;
-    let ca_config_map = applier.apply_if_any(ca_config_map).await;
+    let ca_config_map =
+        if applier.errors.is_empty() { applier.apply_if_any(ca_config_map).await } else { ca_config_map };
     let tls_secret =
         if applier.errors.is_empty() { applier.apply_if_any(tls_secret).await } else { tls_secret };
+    let service_account = applier.apply(service_account).await;
     let credentials_secret = applier.apply_if_any(credentials_secret).await;
     let service = applier.apply(service).await;
     let metrics_service = applier.apply(metrics_service).await;
@@ -330,33 +333,23 @@ impl Applier<'_> {
         let name = object.meta().name.clone().unwrap_or_default();
         let error = |verb| error_of::<K>(verb, kind, &name);
         let present = api.get_metadata_opt(&name).await.map_err(error("read"))?;
-        if present.is_some_and(|present| !self.fleet.may_have(&present.metadata)) {
-            return Err(ApplyError::Taken { kind: K::kind(kind).into_owned(), name });
+        if let Some(present) = present {
+            if !self.fleet.may_have(&present.metadata) {
+                return Err(ApplyError::Taken { kind: K::kind(kind).into_owned(), name });
+            }
+            disown_updates(api, &name, &present.metadata).await.map_err(error("apply"))?;
         }
         match api.patch(&name, &forced(), &Patch::Apply(object)).await {
             Err(kube::Error::Api(status)) if has_twins(&status) => {
-                // Where that is refused too, it is what was built that cannot be.
-                self.replace(api, &name, object).await.map_err(|_| error("apply")(kube::Error::Api(status)))
+                let replaced = replace(api, &name, object).await;
+                replaced.map_err(|other| match other {
+                    // It is what was built that cannot be.
+                    kube::Error::Api(other) if other.is_invalid() => error("apply")(kube::Error::Api(status)),
+                    other => error("apply")(other),
+                })
             }
             result => result.map_err(error("apply")),
         }
-    }
-
-    /// Somebody has changed the key of a list's entry, such as a port's number: merged by its keys, the list has both, which cannot be. So the lists are
-    /// replaced as a whole, once.
-    async fn replace<K: Child>(&self, api: &Api<K>, name: &str, object: &K) -> kube::Result<K> {
-        let whole = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        let replaced = api.patch(name, &whole, &Patch::Merge(object)).await?;
-        // That was an update, by which the operator owns these fields a second time. It must not, or it could never give one up.
-        let mut fields = replaced.meta().managed_fields.clone().unwrap_or_default();
-        fields.retain(|entry| {
-            (entry.manager.as_deref(), entry.operation.as_deref()) != (Some(MANAGER), Some("Update"))
-        });
-        let metadata =
-            json!({ "managedFields": fields, "resourceVersion": replaced.meta().resource_version });
-        let patch = Patch::Merge(json!({ "metadata": metadata }));
-        api.patch(name, &PatchParams::default(), &patch).await?;
-        api.patch(name, &forced(), &Patch::Apply(object)).await
     }
 
     /// Removes what is no longer wanted, if it is there, and ours.
@@ -385,6 +378,30 @@ impl Applier<'_> {
     }
 }
 
+/// Somebody has changed the key of a list's entry, such as a port's number: merged by its keys, the list has both, which cannot be. So the lists are
+/// replaced as a whole, once.
+async fn replace<K: Child>(api: &Api<K>, name: &str, object: &K) -> kube::Result<K> {
+    let whole = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let replaced = api.patch(name, &whole, &Patch::Merge(object)).await?;
+    disown_updates(api, name, replaced.meta()).await?;
+    api.patch(name, &forced(), &Patch::Apply(object)).await
+}
+
+/// Gives up what the operator owns by updates, besides what it has applied: what is owned twice is not given up when it is not applied any more. It comes
+/// from `replace` and from `scale`, and is there yet where either was interrupted.
+async fn disown_updates<K: Child>(api: &Api<K>, name: &str, metadata: &ObjectMeta) -> kube::Result<()> {
+    let by_update = |entry: &ManagedFieldsEntry| {
+        (entry.manager.as_deref(), entry.operation.as_deref()) == (Some(MANAGER), Some("Update"))
+    };
+    let mut fields = metadata.managed_fields.clone().unwrap_or_default();
+    if !fields.iter().any(by_update) {
+        return Ok(());
+    }
+    fields.retain(|entry| !by_update(entry));
+    let metadata = json!({ "managedFields": fields, "resourceVersion": metadata.resource_version });
+    api.patch(name, &PatchParams::default(), &Patch::Merge(json!({ "metadata": metadata }))).await.map(drop)
+}
+
 /// As the only owner of what it says, whatever others have said of it.
 fn forced() -> PatchParams {
     PatchParams::apply(MANAGER).force()
@@ -403,3 +420,6 @@ fn error_of<'a, K: Child>(
 ) -> impl FnOnce(kube::Error) -> ApplyError + 'a {
     move |source| ApplyError::Api { verb, kind: K::kind(kind).into_owned(), name: name.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

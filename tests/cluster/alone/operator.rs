@@ -64,13 +64,12 @@ fn operators_take_turns_and_one_that_is_told_to_go_gives_the_lease_up() {
     let namespace = Namespace::new("leaders");
     StreamServer::apply(&namespace, "ticks", "replicas: 0").condition("Ready", "True", "ScaledToZero");
     assert_ne!(first, second);
-    operator::install();
-    let log =
-        kubectl(&["--namespace", NAMESPACE, "logs", "deployment/tickwire", "--all-pods", "--prefix=false"]);
+    let log = kubectl(&["--namespace", NAMESPACE, "logs", &second]);
     assert!(
         log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
         "it logs JSON: {log}"
     );
+    operator::install();
 }
 
 /// A cluster without the kinds of others, which then learns them, and forgets them again.
