@@ -17,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long all of a fleet together may take.
 const TIMEOUT_OF_ALL: Duration = Duration::from_secs(5);
 
+/// How soon a fleet is asked again that has not answered yet.
+const SOONER: Duration = Duration::from_secs(1);
+
 /// How many servers are asked at once.
 const AT_ONCE: usize = 32;
 
@@ -50,7 +53,8 @@ impl Connections {
     pub async fn of(&self, fleet: &Fleet, pods: &[Pod]) -> Option<i64> {
         let now = Instant::now();
         if let Some((asked, connections)) = self.known().get(&fleet.uid).copied()
-            && now.duration_since(asked) < self.interval
+            // What is not known yet is asked for sooner: a person may be waiting for a first fleet.
+            && now.duration_since(asked) < connections.map_or(SOONER.min(self.interval), |_| self.interval)
         {
             return connections;
         }

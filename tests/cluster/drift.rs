@@ -84,6 +84,14 @@ fn what_is_deleted_comes_back_what_is_changed_is_put_right_and_what_is_added_sta
         "ours"
     );
 
+    // And goes with it: also of a Service whose port somebody has changed, the operator gives up what it has set.
+    server.patch(r#"{"service":{"annotations":null}}"#);
+    eventually("the specification's annotation has gone", || {
+        namespace.get("service", "ticks")?["metadata"]["annotations"]["example.com/theirs"]
+            .is_null()
+            .then_some(())
+    });
+
     // None of this was a reason to replace a pod, but the one whose identity was deleted under it goes on.
     assert_eq!(server.pods(), pods);
     assert_eq!(namespace.secret("ticks-credentials", "password"), password);

@@ -21,12 +21,8 @@ pub(crate) use recipe::Recipe;
 /// The version that an image has, and the workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The packages whose programs are in images, and the programs.
-const PROGRAMS: [(&str, &str); 3] = [
-    ("tickwire-server", "tickwire-server"),
-    ("tickwire-client", "tickwire"),
-    ("tickwire-operator", "tickwire-operator"),
-];
+/// The programs that are in images.
+const PROGRAMS: [&str; 3] = ["tickwire-server", "tickwire", "tickwire-operator"];
 
 /// What a node takes an image without a registry's name for.
 const REGISTRY: &str = "docker.io";
@@ -86,7 +82,12 @@ fn build_and_import(folder: &Folder, programs: &[PathBuf], images: &[Wanted]) ->
             file: &root().join("Dockerfile"),
             target: image.target,
             context: context.path(),
-            arguments: &[("BINARIES", "compiled"), ("VERSION", &image.version)],
+            // The last is for the stage that is left out, but asked for all the same.
+            arguments: &[
+                ("BINARIES", "compiled"),
+                ("VERSION", &image.version),
+                ("TARGETARCH", std::env::consts::ARCH),
+            ],
         };
         recipe.archive(&format!("{REGISTRY}/{}", image.name()), &archive)?;
         folder.import([&archive])?;
@@ -95,16 +96,11 @@ fn build_and_import(folder: &Folder, programs: &[PathBuf], images: &[Wanted]) ->
     Ok(())
 }
 
-/// Has cargo build the programs. Answers where they are.
+/// Has cargo build the programs, as it builds them for the tests of the workspace. Answers where they are.
 fn compile() -> Result<Vec<PathBuf>> {
-    let mut command = cargo();
-    command.args(["build", "--locked"]);
-    for (package, _) in PROGRAMS {
-        command.args(["--package", package]);
-    }
-    succeed(&mut command)?;
+    succeed(cargo().args(["build", "--locked", "--workspace", "--bins"]))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(PROGRAMS.iter().map(|(_, program)| target.join("debug").join(program)).collect())
+    Ok(PROGRAMS.iter().map(|program| target.join("debug").join(program)).collect())
 }
 
 /// Copies programs without what only a debugger reads, which is most of them.

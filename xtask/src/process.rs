@@ -31,15 +31,12 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn build(profile: &str) -> Result<PathBuf> {
     println!("building tickwire-server and tickwire ({profile}) …");
     let mut command = cargo();
-    command.args([
-        "build",
-        "--profile",
-        profile,
-        "--package",
-        "tickwire-server",
-        "--package",
-        "tickwire-client",
-    ]);
+    command.args(["build", "--profile", profile]);
+    match profile {
+        // As everything else is built by: with the features of a part alone, dependencies would be built twice.
+        "dev" => command.args(["--workspace", "--bins"]),
+        _ => command.args(["--package", "tickwire-server", "--package", "tickwire-client"]),
+    };
     succeed(&mut command)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     Ok(target.join(if profile == "dev" { "debug" } else { profile }))

@@ -19,7 +19,6 @@ const NAME: &str = "minimal";
 const SHOWN_FOR: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(period: Option<Duration>) -> Result<()> {
-    let folder = build("dev")?;
     let cluster = cluster::up()?;
     let images = match &cluster {
         Cluster::Own(_) => cluster::load_images(&cluster)?.digest,
@@ -53,7 +52,8 @@ pub(crate) fn run(period: Option<Duration>) -> Result<()> {
     kube.show(&["apply", "--filename", &root().join(SAMPLE).display().to_string()])?;
     println!("\n$ kubectl wait streamserver/{NAME} --for=condition=Ready");
     kube.show(&["wait", &format!("streamserver/{NAME}"), "--for=condition=Ready", "--timeout=3m"])?;
-    subscribe(&kube, &folder.join("tickwire"), period.unwrap_or(SHOWN_FOR))?;
+    let client = build("dev")?.join("tickwire");
+    subscribe(&kube, &client, period.unwrap_or(SHOWN_FOR))?;
     for arguments in [
         &["get", "streamservers"][..],
         &[
@@ -93,11 +93,11 @@ fn subscribe(kube: &Kube, client: &std::path::Path, period: Duration) -> Result<
     let ca = files.path().join("ca.crt");
     std::fs::write(&ca, authorities)?;
     println!(
-        "\n$ kubectl port-forward service/{NAME} 21591 &\n$ tickwire subscribe --address {address} --ca ca.crt --server-name {NAME}.default.svc --mode tick"
+        "\n$ kubectl port-forward service/{NAME} 21591 &\n$ tickwire subscribe --address {address} --ca ca.crt --server-name {NAME}.default.svc"
     );
     let mut subscriber = Command::new(client);
     subscriber
-        .args(["subscribe", "--address", address, "--user", &username, "--mode", "tick"])
+        .args(["subscribe", "--address", address, "--user", &username])
         .args(["--server-name", &format!("{NAME}.default.svc")])
         .arg("--ca")
         .arg(&ca)

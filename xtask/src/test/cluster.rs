@@ -63,8 +63,8 @@ fn test_own() -> Result<()> {
         ]);
         succeed(apply.arg(file))?;
     }
-    // Most wait for something most of the time; the others go one by one.
-    test(&cluster, &images, &[(&["--skip", ALONE], "4"), (&[ALONE], "1")])
+    // Most wait for something most of the time; the others go one by one, and say what they have measured.
+    test(&cluster, &images, &[(&["--skip", ALONE], "4"), (&[ALONE, "--show-output"], "1")])
 }
 
 /// Runs these selections of tests, so many at a time.
