@@ -82,9 +82,6 @@ pub async fn observe(client: &Client, kinds: Kinds, fleet: Fleet) -> Result<Opti
         },
     )?;
     Ok(Some(Observed {
-        server,
-        fleet,
-        kinds,
         credentials,
         users,
         tls,
@@ -94,7 +91,29 @@ pub async fn observe(client: &Client, kinds: Kinds, fleet: Fleet) -> Result<Opti
         deployment,
         service,
         pods: pods.items,
+        ..Observed::alone(server, fleet, kinds)
     }))
+}
+
+impl Observed {
+    /// A StreamServer around which there is nothing: what the first look at it finds.
+    #[must_use]
+    pub fn alone(server: StreamServer, fleet: Fleet, kinds: Kinds) -> Self {
+        Self {
+            server,
+            fleet,
+            kinds,
+            credentials: None,
+            users: None,
+            tls: None,
+            client_ca: None,
+            recording: None,
+            operator: None,
+            deployment: None,
+            service: None,
+            pods: Vec::new(),
+        }
+    }
 }
 
 /// Which Secrets and ConfigMaps of its namespace a StreamServer is about.

@@ -333,20 +333,7 @@ fn what_is_observed_of_nothing_is_valid_and_built_alike() {
     server.metadata.namespace = Some("market".into());
     server.metadata.uid = Some("u-1".into());
     let fleet = Fleet::of(&server).unwrap();
-    let observed = Observed {
-        server,
-        fleet,
-        kinds: Kinds::default(),
-        credentials: None,
-        users: None,
-        tls: None,
-        client_ca: None,
-        recording: None,
-        operator: None,
-        deployment: None,
-        service: None,
-        pods: Vec::new(),
-    };
+    let observed = Observed::alone(server, fleet, Kinds::default());
     let (valid, authority) = tickwire_operator::validate::validate(&observed);
     assert!(valid.problems.is_empty());
     assert!(authority.is_none());

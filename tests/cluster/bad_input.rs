@@ -41,7 +41,7 @@ fn a_secret_that_is_missing_is_named_and_taken_up_when_it_comes() {
         "--type=merge",
         r#"--patch={"stringData":{"password":"one"}}"#,
     ]);
-    server.is_ready().is_complete();
+    server.until_ready().until_complete();
     server.condition("Degraded", "False", "AsSpecified");
 
     // Another password rolls the servers; a Secret that is lost leaves them alone.
@@ -54,13 +54,13 @@ fn a_secret_that_is_missing_is_named_and_taken_up_when_it_comes() {
         r#"--patch={"stringData":{"password":"two"}}"#,
     ]);
     eventually("other pods", || (!server.pods().iter().any(|pod| pods.contains(pod))).then_some(()));
-    server.is_complete();
+    server.until_complete();
     let pods = server.pods();
     namespace.kubectl(&["delete", "secret", "people"]);
     server.condition("Degraded", "True", "SecretNotFound");
     server.condition("Ready", "True", "Serving");
     assert_eq!(server.pods(), pods);
-    namespace.has_events("ticks", "SecretNotFound", 2);
+    namespace.expect_events("ticks", "SecretNotFound", 2);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_certificate_that_does_not_fit_its_key_is_refused_and_the_servers_keep_their
     server.condition("Degraded", "True", "InvalidCertificate");
 
     secret(&one.certificate, &one.key);
-    server.is_ready().is_complete();
+    server.until_ready().until_complete();
     server.condition("CertificateReady", "True", "Valid");
     let pods = server.pods();
 
@@ -105,7 +105,7 @@ fn a_certificate_that_does_not_fit_its_key_is_refused_and_the_servers_keep_their
 fn an_image_that_does_not_pull_is_said_and_the_old_servers_go_on() {
     operator::installed();
     let namespace = Namespace::new("image");
-    let server = StreamServer::apply(&namespace, "ticks", QUICK).is_ready().is_complete();
+    let server = StreamServer::apply(&namespace, "ticks", QUICK).until_ready().until_complete();
     let pods = server.pods();
     server.patch(r#"{"image":{"tag":"no-such-tag"}}"#);
     let message = server.condition("Degraded", "True", "ImageNotPulled");
@@ -117,9 +117,9 @@ fn an_image_that_does_not_pull_is_said_and_the_old_servers_go_on() {
     assert!(pods.iter().all(|pod| server.pods().contains(pod)), "the old ones are there");
     assert_eq!(server.get()["status"]["version"], env!("CARGO_PKG_VERSION"), "the version is what runs");
     server.patch(r#"{"image":{"tag":null}}"#);
-    server.is_complete();
+    server.until_complete();
     server.condition("Degraded", "False", "AsSpecified");
-    namespace.has_events("ticks", "Recovered", 1);
+    namespace.expect_events("ticks", "Recovered", 1);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_recording_that_cannot_be_read_is_said_in_the_servers_own_words() {
 fn a_quota_that_is_used_up_is_said() {
     operator::installed();
     let namespace = Namespace::new("quota");
-    let server = StreamServer::apply(&namespace, "ticks", QUICK).is_ready().is_complete();
+    let server = StreamServer::apply(&namespace, "ticks", QUICK).until_ready().until_complete();
     namespace.kubectl(&["create", "quota", "few", "--hard=pods=1"]);
     eventually("the quota is counted", || {
         let quota = namespace.get("resourcequota", "few")?;
@@ -154,7 +154,7 @@ fn a_quota_that_is_used_up_is_said() {
     assert!(message.contains("exceeded quota: few"), "{message}");
     server.condition("Ready", "False", "TooFewServers");
     namespace.kubectl(&["delete", "quota", "few"]);
-    server.is_ready().is_complete();
+    server.until_ready().until_complete();
 }
 
 #[test]
@@ -171,5 +171,5 @@ fn somebody_elses_object_of_the_same_name_is_left_alone() {
     let service = namespace.get("service", "ticks").expect("it is there");
     assert_eq!(service["spec"]["ports"][0]["port"], 80);
     namespace.kubectl(&["delete", "service", "ticks"]);
-    server.is_ready();
+    server.until_ready();
 }

@@ -25,8 +25,8 @@ fn clients_do_not_notice_that_the_certificate_is_renewed_and_new_ones_are_shown_
     operator::installed();
     let namespace = Namespace::new("renewal");
     let server = StreamServer::apply(&namespace, "ticks", "feed: { synthetic: { rate: 20 } }")
-        .is_ready()
-        .is_complete();
+        .until_ready()
+        .until_complete();
     let (pods, before, first) = (server.pods(), shown(server), namespace.secret("ticks-tls", "tls.crt"));
     assert!(first.contains(before.trim()), "what is in the Secret is what is shown");
     let fleet = Fleet::follow(&server.client(), CLIENTS);
@@ -39,7 +39,7 @@ fn clients_do_not_notice_that_the_certificate_is_renewed_and_new_ones_are_shown_
     });
     // The kubelet brings it to the pods, and the servers read it.
     eventually("new connections are shown it", || second.contains(shown(server).trim()).then_some(()));
-    namespace.has_events("ticks", "CertificateIssued", 2);
+    namespace.expect_events("ticks", "CertificateIssued", 2);
 
     fleet.is_well();
     let seen = fleet.finish();
@@ -59,7 +59,7 @@ fn a_short_lived_authority_is_succeeded_with_an_overlap_and_clients_that_follow_
     operator::installed();
     let namespace = Namespace::new("authority");
     let spec = "replicas: 1\ndrain: { delay: 0s, window: 1s }\ntls: { selfSigned: { duration: 1m, renewBefore: 30s, caDuration: 2m } }";
-    let server = StreamServer::apply(&namespace, "ticks", spec).is_ready();
+    let server = StreamServer::apply(&namespace, "ticks", spec).until_ready();
     let pods = server.pods();
     let bundle =
         || namespace.kubectl(&["get", "configmap", "ticks-ca", "--output=jsonpath={.data.ca\\.crt}"]);
@@ -106,7 +106,7 @@ fn a_secret_of_ones_own_is_renewed_by_whoever_keeps_it() {
         "ticks",
         "replicas: 1\ntls: { mode: Secret, secretRef: { name: ours } }",
     )
-    .is_ready();
+    .until_ready();
     let pods = server.pods();
     assert!(first.contains(shown(server).trim()));
     let second = write();

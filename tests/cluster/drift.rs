@@ -10,7 +10,7 @@ fn what_is_deleted_comes_back_what_is_changed_is_put_right_and_what_is_added_sta
     operator::installed();
     let namespace = Namespace::new("drift");
     let spec = "drain: { delay: 0s, window: 1s }\nautoscaling: { minReplicas: 1, maxReplicas: 2 }\nnetworkPolicy: { enabled: true }\nreplicas: 1";
-    let server = StreamServer::apply(&namespace, "ticks", spec).is_ready().is_complete();
+    let server = StreamServer::apply(&namespace, "ticks", spec).until_ready().until_complete();
     let pods = server.pods();
     let password = namespace.secret("ticks-credentials", "password");
     let certificate = namespace.secret("ticks-tls", "tls.crt");
@@ -98,7 +98,7 @@ fn what_is_deleted_comes_back_what_is_changed_is_put_right_and_what_is_added_sta
 
     // What the specification no longer asks for goes.
     server.patch(r#"{"autoscaling":null,"networkPolicy":{"enabled":false},"disruption":{"enabled":false},"monitoring":{"enabled":false},"tls":{"mode":"Disabled"}}"#);
-    namespace.is_empty_of(
+    namespace.until_empty_of(
         "horizontalpodautoscalers,poddisruptionbudgets,networkpolicies,servicemonitors,prometheusrules",
     );
     eventually("the certificate has gone", || {
@@ -112,8 +112,8 @@ fn while_paused_nothing_is_changed_and_afterwards_all_is_put_right() {
     operator::installed();
     let namespace = Namespace::new("paused");
     let server = StreamServer::apply(&namespace, "ticks", "replicas: 1\ndrain: { delay: 0s, window: 1s }")
-        .is_ready()
-        .is_complete();
+        .until_ready()
+        .until_complete();
     server.patch(r#"{"paused":true}"#);
     let message = server.condition("Progressing", "False", "Paused");
     assert!(message.contains("spec.paused"), "{message}");
@@ -125,6 +125,6 @@ fn while_paused_nothing_is_changed_and_afterwards_all_is_put_right() {
     assert_eq!(namespace.get("deployment", "ticks").expect("it is there")["spec"]["replicas"], 1);
     server.patch(r#"{"paused":false}"#);
     eventually("the Service is back", || namespace.get("service", "ticks").map(drop));
-    server.is_complete();
+    server.until_complete();
     assert_eq!(server.pods().len(), 2);
 }

@@ -12,8 +12,9 @@ use crate::stream_server::StreamServer;
 fn get_describe_scale_wait_and_delete_behave_as_for_built_in_kinds() {
     operator::installed();
     let namespace = Namespace::new("kubectl");
-    let server =
-        StreamServer::apply(&namespace, "ticks", "drain: { delay: 0s, window: 1s }").is_ready().is_complete();
+    let server = StreamServer::apply(&namespace, "ticks", "drain: { delay: 0s, window: 1s }")
+        .until_ready()
+        .until_complete();
 
     // get: by its short name, with its columns; and among all.
     let table = namespace.kubectl(&["get", "ss"]);
@@ -44,7 +45,7 @@ fn get_describe_scale_wait_and_delete_behave_as_for_built_in_kinds() {
         "RolloutComplete",
         "Ready",
     ] {
-        namespace.has_events("ticks", reason, 1);
+        namespace.expect_events("ticks", reason, 1);
     }
 
     // explain: every field has a description.
@@ -73,11 +74,11 @@ fn get_describe_scale_wait_and_delete_behave_as_for_built_in_kinds() {
         server.condition("Ready", "True", "ScaledToZero"),
         "no server is asked for: spec.replicas is 0"
     );
-    namespace.is_empty_of("pods");
+    namespace.until_empty_of("pods");
 
     // delete, and nothing is left.
     namespace.kubectl(&["delete", "ss", "ticks", "--wait", "--timeout=1m"]);
-    namespace.is_empty_of(CHILDREN.split_once(",serviceaccounts").map_or(CHILDREN, |(before, _)| before));
+    namespace.until_empty_of(CHILDREN.split_once(",serviceaccounts").map_or(CHILDREN, |(before, _)| before));
     eventually("only the namespace's own objects are left", || {
         let left = namespace.names(&format!("{CHILDREN},configmaps"));
         (left == ["serviceaccount/default", "configmap/kube-root-ca.crt"]).then_some(())

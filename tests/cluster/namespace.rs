@@ -80,7 +80,7 @@ impl Namespace {
     }
 
     /// Waits until an event about an object has come so often: events come after the status that they tell of. It must not have come more often.
-    pub(crate) fn has_events(&self, name: &str, reason: &str, count: u64) {
+    pub(crate) fn expect_events(&self, name: &str, reason: &str, count: u64) {
         eventually(&format!("{reason} of {name} has come {count} times"), || {
             (self.event_count(name, reason) >= count).then_some(())
         });
@@ -97,7 +97,7 @@ impl Namespace {
     }
 
     /// Waits until it has no objects of these kinds.
-    pub(crate) fn is_empty_of(&self, kinds: &str) {
+    pub(crate) fn until_empty_of(&self, kinds: &str) {
         eventually(&format!("nothing is left of {kinds} in {}", self.name), || {
             self.names(kinds).is_empty().then_some(())
         });

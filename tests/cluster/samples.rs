@@ -21,7 +21,7 @@ fn try_sample(name: &str, prepare: impl FnOnce(&Namespace), look: impl FnOnce(St
     let file = sample(name);
     namespace.kubectl(&["apply", "--filename", &file]);
     let server = StreamServer { namespace: &namespace, name };
-    look(server.is_ready());
+    look(server.until_ready());
     namespace.kubectl(&["delete", "--filename", &file, "--wait", "--timeout=2m"]);
     crate::cluster::eventually(&format!("nothing is left of {name}"), || {
         let left = namespace.names(CHILDREN);
@@ -190,7 +190,7 @@ fn load_balancer() {
             ticks_come(&server.client());
             // Were everybody a load balancer, everybody had to send one.
             server.patch(r#"{"service":{"proxyProtocol":{"from":["0.0.0.0/0"]}}}"#);
-            server.is_complete();
+            server.until_complete();
             assert!(is_refused(&server.client()), "without a header it is closed");
         },
     );
@@ -335,10 +335,10 @@ fn cert_manager() {
     });
     namespace.apply(&manifest.to_string());
     server.condition("CertificateReady", "True", "Valid");
-    server.is_ready();
+    server.until_ready();
     assert!(names.contains(&server.host().as_str()), "{names:?}");
     namespace.kubectl(&["delete", "streamserver", name, "--wait"]);
-    namespace.is_empty_of("deployments,pods,services,certificates.cert-manager.io,secrets");
+    namespace.until_empty_of("deployments,pods,services,certificates.cert-manager.io,secrets");
 }
 
 fn is_refused(client: &Client) -> bool {

@@ -23,14 +23,14 @@ impl<'a> StreamServer<'a> {
     }
 
     /// Waits until it is ready, by kubectl.
-    pub(crate) fn is_ready(self) -> Self {
+    pub(crate) fn until_ready(self) -> Self {
         let object = format!("streamserver/{}", self.name);
         self.namespace.kubectl(&["wait", &object, "--for=condition=Ready", "--timeout=3m"]);
         self
     }
 
     /// Waits until a rollout is over: what is specified is what runs.
-    pub(crate) fn is_complete(self) -> Self {
+    pub(crate) fn until_complete(self) -> Self {
         let object = format!("streamserver/{}", self.name);
         self.namespace.kubectl(&["wait", &object, "--for=condition=Progressing=False", "--timeout=5m"]);
         self.condition("Progressing", "False", "Complete");
@@ -68,6 +68,9 @@ impl<'a> StreamServer<'a> {
         let port = service["spec"]["ports"][0]["port"].as_u64().expect("a port");
         let address =
             SocketAddr::new(address.parse().expect("an address"), u16::try_from(port).expect("a port"));
+        eventually(&format!("{} takes connections at {address}", self.name), || {
+            TcpStream::connect(address).ok()
+        });
         address.to_string()
     }
 

@@ -337,20 +337,10 @@ fn what_the_api_server_refuses_is_said_in_its_words_and_once() {
         }
     };
     let issued = || {
-        let (validated, _) = crate::validate::validate(&crate::observe::Observed {
-            server: server("{tls: {mode: Disabled}}"),
-            fleet: Fleet::of(&server("{}")).unwrap(),
-            kinds: Kinds::default(),
-            credentials: None,
-            users: None,
-            tls: None,
-            client_ca: None,
-            recording: None,
-            operator: None,
-            deployment: None,
-            service: None,
-            pods: Vec::new(),
-        });
+        let server = server("{tls: {mode: Disabled}}");
+        let fleet = Fleet::of(&server).unwrap();
+        let observed = crate::observe::Observed::alone(server, fleet, Kinds::default());
+        let (validated, _) = crate::validate::validate(&observed);
         crate::issue::issue(&validated, None, now()).unwrap()
     };
     for (error, reason) in [

@@ -10,20 +10,7 @@ fn observed(spec: &str) -> Observed {
     );
     let server: StreamServer = serde_saphyr::from_str(&text).unwrap();
     let fleet = Fleet::of(&server).unwrap();
-    Observed {
-        server,
-        fleet,
-        kinds: Kinds::default(),
-        credentials: None,
-        users: None,
-        tls: None,
-        client_ca: None,
-        recording: None,
-        operator: None,
-        deployment: None,
-        service: None,
-        pods: Vec::new(),
-    }
+    Observed::alone(server, fleet, Kinds::default())
 }
 
 fn secret(entries: &[(&str, &[u8])]) -> Option<Secret> {

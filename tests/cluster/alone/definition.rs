@@ -35,7 +35,7 @@ fn an_object_that_cannot_be_read_does_not_stop_the_others() {
     eventually("an event says that it cannot be read", || {
         namespace.events("wrong").contains(&"Unreadable".to_owned()).then_some(())
     });
-    StreamServer::apply(&namespace, "right", "replicas: 1").is_ready();
+    StreamServer::apply(&namespace, "right", "replicas: 1").until_ready();
     namespace.kubectl(&["delete", "streamserver", "wrong", "--wait"]);
 }
 

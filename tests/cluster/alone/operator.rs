@@ -11,8 +11,8 @@ fn the_definition_and_the_fleets_outlive_the_chart_and_are_adopted_by_the_next()
     operator::installed();
     let namespace = Namespace::new("reinstall");
     let server = StreamServer::apply(&namespace, "ticks", "replicas: 1\ndrain: { delay: 0s, window: 1s }")
-        .is_ready()
-        .is_complete();
+        .until_ready()
+        .until_complete();
     let (pods, uid) = (server.pods(), server.get()["metadata"]["uid"].clone());
 
     helm(&["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout=2m"]);
@@ -39,7 +39,7 @@ fn the_definition_and_the_fleets_outlive_the_chart_and_are_adopted_by_the_next()
     // What is asked for meanwhile is done by the next.
     server.patch(r#"{"replicas":2}"#);
     operator::install();
-    server.is_complete();
+    server.until_complete();
     let now = server.pods();
     assert_eq!(now.len(), 2);
     assert!(pods.iter().all(|pod| now.contains(pod)), "what ran was adopted, not replaced");
@@ -82,8 +82,8 @@ fn kinds_of_others_that_come_and_go_are_used_and_missed_without_harm() {
         ["delete", "--ignore-not-found", "--wait"].into_iter().chain(files.iter().copied()).collect();
     kubectl(&delete);
     let namespace = Namespace::new("kinds");
-    let server =
-        StreamServer::apply(&namespace, "ticks", "replicas: 1\ndrain: { delay: 0s, window: 1s }").is_ready();
+    let server = StreamServer::apply(&namespace, "ticks", "replicas: 1\ndrain: { delay: 0s, window: 1s }")
+        .until_ready();
     let asked = StreamServer::apply(
         &namespace,
         "asked",

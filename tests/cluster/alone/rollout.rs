@@ -54,7 +54,7 @@ fn assert_spread(seen: &[Seen]) {
 fn two_thousand_clients_live_through_a_new_image_and_then_a_changed_parameter() {
     operator::installed();
     let namespace = Namespace::new("rollout");
-    let server = StreamServer::apply(&namespace, "ticks", SPEC).is_ready().is_complete();
+    let server = StreamServer::apply(&namespace, "ticks", SPEC).until_ready().until_complete();
     let next = format!("{}-next", env!("CARGO_PKG_VERSION"));
     for (what, patch) in [
         ("a new image", format!(r#"{{"image":{{"tag":"{next}"}}}}"#)),
@@ -76,7 +76,7 @@ fn two_thousand_clients_live_through_a_new_image_and_then_a_changed_parameter() 
 fn the_same_with_the_operator_killed_and_the_api_server_restarted_in_the_middle() {
     operator::installed();
     let namespace = Namespace::new("faults");
-    let server = StreamServer::apply(&namespace, "ticks", SPEC).is_ready().is_complete();
+    let server = StreamServer::apply(&namespace, "ticks", SPEC).until_ready().until_complete();
     let fleet = Fleet::follow(&server.client(), CLIENTS);
     let (pods, start) = (server.pods(), fleet.age());
     server.patch(r#"{"protocol":{"heartbeatInterval":"11s"}}"#);
@@ -123,12 +123,12 @@ fn the_same_with_the_operator_killed_and_the_api_server_restarted_in_the_middle(
     report(&format!("with {killed} killed and the API server restarted"), took, &seen);
     // Whoever leads now does what there is to do.
     server.patch(r#"{"replicas":1}"#);
-    server.is_complete();
+    server.until_complete();
 }
 
 /// Waits until none of the old pods is there any more, so that all clients have moved. Answers how long it took until the rollout was complete.
 fn over(fleet: &Fleet, server: StreamServer<'_>, old: &[String], start: Duration) -> Duration {
-    server.is_complete();
+    server.until_complete();
     let took = fleet.age() - start;
     crate::cluster::eventually("the old pods have drained, and gone", || {
         fleet.is_well();
