@@ -27,6 +27,8 @@ const WITHOUT: &str = "the cluster, as this is not Debian, or not root, and KUBE
 const WITHOUT_OWN: &str = "whatever connects from outside of the pods, or would disturb others, on the cluster of KUBECONFIG; as root on Debian without it, all is run";
 
 pub(super) fn run() -> Result<Coverage> {
+    // Before anything is built: with the whole workspace this program is, too, and what runs then is a file that is not there any more.
+    let xtask = std::env::current_exe().context("this program's own path")?;
     if !cluster::can_be_had() {
         println!("NOT run: {WITHOUT}");
         return Ok(Coverage::Without(WITHOUT));
@@ -36,19 +38,19 @@ pub(super) fn run() -> Result<Coverage> {
             "on the cluster of KUBECONFIG; its nodes pull tickwire/server and tickwire/operator, from TICKWIRE_REGISTRY where that is set"
         );
         let filters: Vec<_> = HARMLESS.to_vec();
-        test(&foreign, "", &[(filters.as_slice(), "4")])?;
+        test(&foreign, &xtask, "", &[(filters.as_slice(), "4")])?;
         return Ok(Coverage::Without(WITHOUT_OWN));
     }
     let lock = File::create(LOCK).with_context(|| format!("cannot open {LOCK}"))?;
     lock.lock().with_context(|| format!("cannot lock {LOCK}"))?;
     let was_up = Cluster::that_is_up().is_ok();
-    let result = test_own();
+    let result = test_own(&xtask);
     // Whoever had it up may want to look at what has failed, or to go on.
     let down = if was_up { Ok(()) } else { cluster::down() };
     result.and(down).map(|()| Coverage::Whole)
 }
 
-fn test_own() -> Result<()> {
+fn test_own(xtask: &Path) -> Result<()> {
     let cluster = cluster::up()?;
     let images = cluster::load_images(&cluster)?.digest;
     // Another implementation of TLS looks at what the servers show.
@@ -64,11 +66,11 @@ fn test_own() -> Result<()> {
         succeed(apply.arg(file))?;
     }
     // Most wait for something most of the time; the others go one by one, and say what they have measured.
-    test(&cluster, &images, &[(&["--skip", ALONE], "4"), (&[ALONE, "--show-output"], "1")])
+    test(&cluster, xtask, &images, &[(&["--skip", ALONE], "4"), (&[ALONE, "--show-output"], "1")])
 }
 
 /// Runs these selections of tests, so many at a time.
-fn test(cluster: &Cluster, images: &str, selections: &[(&[&str], &str)]) -> Result<()> {
+fn test(cluster: &Cluster, xtask: &Path, images: &str, selections: &[(&[&str], &str)]) -> Result<()> {
     let path = path_with(&cluster::tools()?)?;
     for (which, threads) in selections {
         let mut test = cargo();
@@ -80,7 +82,7 @@ fn test(cluster: &Cluster, images: &str, selections: &[(&[&str], &str)]) -> Resu
             .envs(matches!(cluster, Cluster::Own(_)).then_some(("NO_PROXY", "*")))
             .env("PATH", &path)
             .env("TICKWIRE_IMAGES", images)
-            .env("TICKWIRE_XTASK", std::env::current_exe().context("this program's own path")?);
+            .env("TICKWIRE_XTASK", xtask);
         succeed(&mut test)?;
     }
     Ok(())
