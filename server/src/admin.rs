@@ -1,11 +1,13 @@
-//! The admin port: liveness, readiness, metrics, and the log's level.
+//! The admin port: liveness, readiness, metrics, the log's level, and the shedding of clients.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::logs::{LogControl, LogFilter};
 use crate::metrics::Metrics;
 use crate::shard::{Phase, PhaseCell, Pulse};
+use crate::shed::{Order, Shedding};
 use crate::stream::Streams;
 use crate::verifier::Verifier;
 
@@ -38,6 +41,8 @@ pub struct Admin {
     pub stopping: CancellationToken,
     /// Whether it accepts.
     pub phase: Arc<PhaseCell>,
+    /// Who is to go elsewhere.
+    pub shedding: Arc<Shedding>,
     /// What is counted.
     pub metrics: Metrics,
     /// What is held.
@@ -56,6 +61,7 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .route("/log", axum::routing::put(set_log))
+            .route("/shed", axum::routing::post(shed))
             .with_state(self);
         let served = axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned()).await;
         if let Err(error) = served {
@@ -116,6 +122,43 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
+}
+
+/// What `POST /shed` asks for.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+struct ShedQuery {
+    connections: u32,
+    per_second: NonZeroU32,
+}
+
+async fn shed(
+    State(admin): State<Admin>,
+    query: Result<Query<ShedQuery>, QueryRejection>,
+) -> impl IntoResponse {
+    let Query(ShedQuery { connections, per_second }) = match query {
+        Ok(query) => query,
+        Err(rejection) => {
+            let problem = std::error::Error::source(&rejection)
+                .map_or_else(|| rejection.to_string(), ToString::to_string);
+            return (
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "{problem}; write it like /shed?connections=500&per_second=100, where connections is 0 to {} and per_second at least 1\n",
+                    u32::MAX
+                ),
+            );
+        }
+    };
+    if admin.stopping.is_cancelled() {
+        return (
+            StatusCode::CONFLICT,
+            "the server drains: all of its clients are sent away already\n".to_owned(),
+        );
+    }
+    admin.shedding.ask(Order { connections, per_second });
+    admin.streams.wake();
+    tracing::info!(connections, per_second, "sheds clients");
+    (StatusCode::ACCEPTED, format!("sheds {connections} clients, {per_second} a second\n"))
 }
 
 async fn set_log(State(admin): State<Admin>, filter: String) -> impl IntoResponse {

@@ -8,7 +8,7 @@ mod error;
 mod size;
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,6 +162,20 @@ pub struct Drain {
     pub window: Duration,
     /// When the rest is closed, counted from the listener's closing.
     pub timeout: Duration,
+    /// How many clients at most leave in a second; `None`: as many as `window` makes.
+    pub rate: Option<NonZeroU32>,
+}
+
+impl Drain {
+    /// Over how long so many clients leave: `window`, or longer where `rate` asks for that, but never longer than `timeout`.
+    #[must_use]
+    pub fn window_of(&self, clients: usize) -> Duration {
+        let at_rate = self.rate.map_or(Duration::ZERO, |rate| {
+            let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+            Duration::from_secs(clients.into()) / rate.get()
+        });
+        self.window.max(at_rate.min(self.timeout))
+    }
 }
 
 /// What the kernel is told about the sockets.
@@ -198,4 +212,24 @@ pub enum FeedConfig {
         /// Whether it begins anew at its end.
         repeat: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_lengthens_the_window_up_to_the_timeout_and_never_shortens_it() {
+        let seconds = Duration::from_secs;
+        let drain = |rate| Drain {
+            delay: seconds(0),
+            window: seconds(20),
+            timeout: seconds(100),
+            rate: NonZeroU32::new(rate),
+        };
+        assert_eq!(drain(0).window_of(1_000_000), seconds(20), "without a rate");
+        assert_eq!(drain(100).window_of(1_000), seconds(20), "the window alone is slow enough");
+        assert_eq!(drain(100).window_of(5_000), seconds(50));
+        assert_eq!(drain(100).window_of(1_000_000), seconds(100));
+    }
 }

@@ -33,6 +33,7 @@ pub mod users;
 pub mod verifier;
 pub mod auth;
 pub mod close;
+pub mod shed;
 pub mod shard;
 
 pub mod reload;

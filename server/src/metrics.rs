@@ -93,6 +93,7 @@ pub struct Metrics {
     accepted: IntCounter,
     accept_errors: IntCounter,
     closed: IntCounterVec,
+    shed: IntCounter,
     auth_failures: IntCounterVec,
     auth_checks_waiting: IntGauge,
     handshakes: IntCounterVec,
@@ -184,6 +185,10 @@ impl Metrics {
                 "Failed accepts, such as for a full file table; after one, a shard waits before the next",
             )?,
             closed: register.counters("tickwire_connections_closed_total", "Connections closed", &["reason"])?,
+            shed: register.counter(
+                "tickwire_shed_connections_total",
+                "Clients that were told to connect again, so that another server may have them",
+            )?,
             auth_failures: register.counters(
                 "tickwire_auth_failures_total",
                 "AUTHs not accepted",
@@ -323,6 +328,7 @@ impl Metrics {
             closed: CloseReason::all()
                 .map(|reason| (reason, self.closed.with_label_values(&[reason.label()]).local()))
                 .collect(),
+            shed: self.shed.clone(),
             auth_failures: AuthFailure::ALL
                 .iter()
                 .map(|reason| (*reason, self.auth_failures.with_label_values(&[reason.label()])))
@@ -418,6 +424,7 @@ pub struct ShardMetrics {
     /// Failed accepts.
     pub accept_errors: IntCounter,
     closed: HashMap<CloseReason, LocalIntCounter>,
+    shed: IntCounter,
     auth_failures: HashMap<AuthFailure, IntCounter>,
     handshakes_full: IntCounter,
     handshakes_resumed: IntCounter,
@@ -449,6 +456,11 @@ impl ShardMetrics {
         if reason == CloseReason::Refused(tickwire_proto::message::ErrorCode::HeartbeatTimeout) {
             self.heartbeat_timeouts.inc();
         }
+    }
+
+    /// A client was told to connect again, so that another server may have it.
+    pub fn shed(&self) {
+        self.shed.inc();
     }
 
     /// An AUTH was not accepted.

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::publisher::{Publisher, floors};
 use crate::reload::{Reloader, Source};
 use crate::shard::{EventSource, Phase, PhaseCell, Pulse, Shard, Shared};
+use crate::shed::Shedding;
 use crate::stream::Streams;
 use crate::tls::{MaterialError, TlsAcceptor};
 use crate::traces::Draining;
@@ -214,6 +215,7 @@ impl Server {
         let authenticator = authenticator(&config, &mut reloader)?;
         let verifier = authenticator.verifier();
         let phase = Arc::new(PhaseCell::default());
+        let shedding = Arc::new(Shedding::default());
         let shared = Shared {
             config: config.clone(),
             streams: streams.clone(),
@@ -223,6 +225,7 @@ impl Server {
             addresses: Arc::new(AddressLimit::new(config.limits.max_connections_per_address)),
             open: Arc::new(AtomicUsize::new(0)),
             phase: phase.clone(),
+            shedding: shedding.clone(),
         };
         let pulses: Arc<[_]> = (0..shards).map(|_| Pulse::new()).collect();
         let mut parts = Vec::with_capacity(shards);
@@ -241,6 +244,7 @@ impl Server {
             filled: filled.clone(),
             stopping: stopping.clone(),
             phase: phase.clone(),
+            shedding,
             metrics: metrics.clone(),
             streams: streams.clone(),
             verifier: verifier.clone(),
@@ -405,8 +409,10 @@ impl Server {
             }
             failed = first_failure(&mut self.threads) => return Err(failed),
         }
+        let clients = self.metrics.active_connections();
         tracing::info!(
-            clients = self.metrics.active_connections(),
+            clients,
+            window = ?drain.window_of(usize::try_from(clients).unwrap_or(0)),
             "draining: no new clients, and the connected are sent away"
         );
         let draining = Draining::begin(self.metrics.active_connections());

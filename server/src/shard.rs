@@ -22,6 +22,7 @@ mod wheel;
 mod timers;
 mod notices;
 mod farewell;
+mod shed;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -40,6 +41,7 @@ use crate::config::Config;
 use crate::feed::Symbols;
 use crate::filter::Filter;
 use crate::metrics::ShardMetrics;
+use crate::shed::Shedding;
 use crate::stream::Streams;
 use crate::tls::TlsAcceptor;
 use crate::verifier::{Inbox, Verdict};
@@ -47,6 +49,7 @@ use accept::Acceptor;
 use connection::Connection;
 use handshake::Handshakes;
 use notices::Notices;
+use shed::Shed;
 use topic::Topic;
 use wheel::{Timer, Wheel};
 
@@ -123,6 +126,8 @@ pub struct Shared {
     pub open: Arc<AtomicUsize>,
     /// What is to be done.
     pub phase: Arc<PhaseCell>,
+    /// Who is to go elsewhere, while it serves.
+    pub shedding: Arc<Shedding>,
 }
 
 /// A pulse that need not beat any more: later than any other.
@@ -193,7 +198,10 @@ pub struct Shard {
     /// Connections that have not been told yet that the server drains, and how many there were.
     to_drain: Vec<usize>,
     drain_total: usize,
+    /// Over how many milliseconds they leave, since when.
+    drain_window: u64,
     draining_since: u64,
+    shed: Shed,
     buffer: Vec<u8>,
     /// The same for what has been decrypted.
     plain: Vec<u8>,
@@ -267,7 +275,9 @@ impl Shard {
             phase: Phase::Serving,
             to_drain: Vec::new(),
             drain_total: 0,
+            drain_window: 0,
             draining_since: 0,
+            shed: Shed::default(),
             buffer: vec![0; READ_BUFFER],
             plain: Vec::new(),
         })
@@ -319,6 +329,7 @@ impl Shard {
         self.take_up_new_batches();
         self.deliver();
         self.drain_some();
+        self.shed_some();
         self.expire_timers();
         taken == EVENTS_PER_TURN
             || verdicts
@@ -364,7 +375,7 @@ impl Shard {
     fn idle_time(&self) -> Duration {
         let idle = self.now + MAX_IDLE.as_millis() as u64;
         let timer = self.wheel.next_ms().unwrap_or(idle);
-        let others = [self.acceptor.paused_until, self.handshakes.next_ms()];
+        let others = [self.acceptor.paused_until, self.handshakes.next_ms(), self.shed.next_ms()];
         let until = Duration::from_millis(others.into_iter().flatten().fold(timer.min(idle), u64::min));
         until.saturating_sub(self.start.elapsed())
     }

@@ -3,3 +3,4 @@
 mod certificates;
 mod drain;
 mod resume;
+mod shed;

@@ -1,7 +1,7 @@
 //! The settings as a person writes them.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,6 +154,10 @@ pub struct Args {
     /// When the rest is closed, counted from the end of DRAIN_DELAY.
     #[arg(long, env, value_name = "DURATION", default_value = "30s", value_parser = duration, help_heading = "Draining")]
     pub drain_timeout: Duration,
+    /// How many clients at most leave in a second while the server drains; 0: as many as DRAIN_WINDOW makes. Where they are too many for that, the window is
+    /// longer, up to DRAIN_TIMEOUT.
+    #[arg(long, env, value_name = "COUNT", default_value_t = 0, help_heading = "Draining")]
+    pub drain_rate: u32,
 
     /// Event loops, each with a thread and its share of the connections. Default: one per core.
     #[arg(long, env, value_name = "COUNT", value_parser = positive, help_heading = "System")]
@@ -324,7 +328,12 @@ impl TryFrom<Args> for Config {
                 max_connections_per_address: args.max_connections_per_address,
             },
             ring: RingBounds { size: args.ring_size.bytes(), retention: args.ring_retention },
-            drain: Drain { delay: args.drain_delay, window: args.drain_window, timeout: args.drain_timeout },
+            drain: Drain {
+                delay: args.drain_delay,
+                window: args.drain_window,
+                timeout: args.drain_timeout,
+                rate: NonZeroU32::new(args.drain_rate),
+            },
             socket: SocketOptions {
                 backlog: args.listen_backlog,
                 keepalive: args.tcp_keepalive,

@@ -18,7 +18,7 @@ use crate::feed::mix;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a client's old connection is kept after its slot in a drain has come, so that it can open the new one first.
-const HANDOVER: Duration = Duration::from_secs(1);
+pub(super) const HANDOVER: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Tells the client why, and closes.
@@ -116,7 +116,7 @@ impl Shard {
     }
 
     /// A number that differs from connection to connection.
-    fn dice(&self, key: usize) -> u64 {
+    pub(super) fn dice(&self, key: usize) -> u64 {
         let who = (self.number as u64) << 48 | u64::from(self.connections[key].up.generation);
         mix(mix(who ^ 0x5eed) ^ self.now)
     }
@@ -137,6 +137,7 @@ impl Shard {
                 keys.sort_by_cached_key(|key| self.dice(*key));
                 self.to_drain = keys;
                 self.drain_total = self.to_drain.len();
+                self.drain_window = self.drain_window().as_millis() as u64;
                 self.draining_since = self.now;
             }
             Phase::Ending => {
@@ -149,9 +150,14 @@ impl Shard {
         }
     }
 
+    /// Over how long the clients of all shards leave: DRAIN_WINDOW, or longer where DRAIN_RATE asks for that, but never longer than DRAIN_TIMEOUT.
+    fn drain_window(&self) -> Duration {
+        self.shared.config.drain.window_of(self.shared.open.load(Ordering::Relaxed))
+    }
+
     /// Tells some of the clients that the server drains, each with its own time to leave.
     pub(super) fn drain_some(&mut self) {
-        let window = self.shared.config.drain.window.as_millis() as u64;
+        let window = self.drain_window;
         for _ in 0..DELIVERIES_PER_TURN {
             let Some(key) = self.to_drain.pop() else { return };
             if self.connections.get(key).is_none_or(|connection| connection.up.lingering.is_some()) {
