@@ -5,7 +5,6 @@
 //! file beside these two.
 
 pub mod clock;
-pub mod decimal;
 pub mod replay;
 pub mod synthetic;
 
