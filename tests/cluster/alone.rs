@@ -1,5 +1,8 @@
 //! What needs the cluster, or the operator, to itself: it is run after the rest, one test at a time.
 
+mod autoscaling;
 mod definition;
+mod faults;
 mod operator;
+mod rebalance;
 mod rollout;

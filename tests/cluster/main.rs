@@ -4,10 +4,15 @@
 //! come from outside the pods. It needs KUBECONFIG, and kubectl and helm in PATH; without them it fails.
 
 mod cluster;
+mod digest;
 mod fleet;
 mod namespace;
+mod nats;
 mod operator;
+mod processes;
+mod size;
 mod stream_server;
+mod timeline;
 
 mod alone;
 mod bad_input;

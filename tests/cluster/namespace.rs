@@ -48,6 +48,15 @@ impl Namespace {
         (!text.is_empty()).then(|| serde_json::from_str(&text).expect("JSON"))
     }
 
+    /// The one pod with these labels.
+    pub(crate) fn pod(&self, labels: &str) -> Value {
+        let text = self.kubectl(&["get", "pods", "--selector", labels, "--output=json"]);
+        let list: Value = serde_json::from_str(&text).expect("JSON");
+        let pods = list["items"].as_array().expect("a list");
+        assert_eq!(pods.len(), 1, "one pod is {labels}");
+        pods[0].clone()
+    }
+
     /// All objects of these kinds, by kind and name.
     pub(crate) fn names(&self, kinds: &str) -> Vec<String> {
         let text = self.kubectl(&["get", kinds, "--output=name"]);

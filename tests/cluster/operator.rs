@@ -3,6 +3,7 @@
 use std::sync::Once;
 
 use crate::cluster::{eventually, helm, kubectl, root};
+use crate::processes;
 
 /// The operator's own namespace.
 pub(crate) const NAMESPACE: &str = "tickwire-system";
@@ -78,25 +79,7 @@ pub(crate) fn leader() -> String {
 /// Ends the process of the pod that leads by SIGKILL, from outside of its container. Answers the pod's name.
 pub(crate) fn kill_leader() -> String {
     let pod = leader();
-    let uid = kubectl(&["--namespace", NAMESPACE, "get", "pod", &pod, "--output=jsonpath={.metadata.uid}"]);
-    let killed = processes_of(&uid);
-    assert!(!killed.is_empty(), "the processes of {pod} run on this machine");
-    for id in killed {
-        rustix::process::kill_process(id, rustix::process::Signal::KILL).expect("it is there");
-    }
+    let object = kubectl(&["--namespace", NAMESPACE, "get", "pod", &pod, "--output=json"]);
+    processes::kill(&serde_json::from_str(&object).expect("JSON"), "tickwire-operat");
     pod
-}
-
-/// The operator's processes in the containers of a pod, known by their cgroup.
-fn processes_of(uid: &str) -> Vec<rustix::process::Pid> {
-    let underscored = uid.replace('-', "_");
-    let folders = std::fs::read_dir("/proc").expect("/proc");
-    let ids = folders.flatten().filter_map(|folder| folder.file_name().to_str()?.parse::<i32>().ok());
-    ids.filter(|id| {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
-        let cgroup = read("cgroup");
-        read("comm").starts_with("tickwire-operat") && (cgroup.contains(uid) || cgroup.contains(&underscored))
-    })
-    .filter_map(rustix::process::Pid::from_raw)
-    .collect()
 }

@@ -37,6 +37,27 @@ impl<'a> StreamServer<'a> {
         self
     }
 
+    /// Waits until so many servers are there, and all of them serve.
+    pub(crate) fn until_all_serve(self, count: u64) {
+        eventually(&format!("{count} servers of {} serve", self.name), || {
+            let status = self.get()["status"].clone();
+            let all = |field: &str| status[field] == count;
+            (all("replicas") && all("readyReplicas") && self.pods().len() as u64 == count).then_some(())
+        });
+    }
+
+    /// The connections of each of its pods, as the metrics API tells them.
+    pub(crate) fn connections_by_pod(self) -> Vec<u64> {
+        let path = format!(
+            "/apis/custom.metrics.k8s.io/v1beta2/namespaces/{}/pods/*/active_connections?labelSelector=app.kubernetes.io%2Finstance%3D{}",
+            self.namespace.name, self.name
+        );
+        let text = self.namespace.kubectl(&["get", "--raw", &path]);
+        let list: Value = serde_json::from_str(&text).expect("JSON");
+        let values = list["items"].as_array().expect("a list").iter();
+        values.map(|item| item["value"].as_str().expect("a quantity").parse().expect("a number")).collect()
+    }
+
     /// The object.
     pub(crate) fn get(self) -> Value {
         self.namespace.get("streamserver", self.name).expect("it is there")

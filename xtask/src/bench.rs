@@ -29,6 +29,8 @@ pub(crate) enum What {
     Stalled,
     /// Latency of 1,000 TLS clients on a quiet server, and on one under nine attacks at once for a minute; the server's memory.
     Hostile,
+    /// A fleet on Kubernetes that grows and shrinks with 12,000 clients, balances them, and lives through faults under 10,000.
+    Fleet,
     /// TLS: memory per idle connection, and connects per second of CPU.
     Tls,
 }
@@ -42,15 +44,23 @@ pub(crate) struct Size {
 
 pub(crate) fn run(what: What, size: &Size) -> Result<()> {
     ensure!(size.runs > 0, "--runs must be at least 1");
-    let folder = build("release")?;
+    let release = || build("release");
     match what {
-        What::Idle => idle(&folder, size),
-        What::Delivery => delivery(&folder, size, &HALF, true),
-        What::Full => delivery(&folder, size, &FULL, false),
-        What::Stalled => stalled(&folder, size),
-        What::Hostile => hostile::run(&folder, size),
-        What::Tls => tls::run(&folder, size),
+        What::Idle => idle(&release()?, size),
+        What::Delivery => delivery(&release()?, size, &HALF, true),
+        What::Full => delivery(&release()?, size, &FULL, false),
+        What::Stalled => stalled(&release()?, size),
+        What::Hostile => hostile::run(&release()?, size),
+        What::Tls => tls::run(&release()?, size),
+        What::Fleet => fleet(),
     }
+}
+
+/// Tables of what was seen come into target/reports.
+fn fleet() -> Result<()> {
+    let reports = crate::generate::root().join("target/reports");
+    std::fs::create_dir_all(&reports)?;
+    crate::test::cluster::full_size(&reports)
 }
 
 /// Nobody is sent away gently after a measurement.

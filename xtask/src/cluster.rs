@@ -251,6 +251,12 @@ pub(crate) fn load_images(cluster: &Cluster) -> Result<Loaded> {
     }
 }
 
+/// Puts a NATS server's image onto the node of our own cluster, for tests.
+pub(crate) fn load_nats() -> Result<()> {
+    let _lock = lock()?;
+    images::load_nats(&Folder::the())
+}
+
 /// Ends a part of our own cluster by this signal, starts it again `after` so long with the same arguments, and waits until it
 /// serves.
 pub(crate) fn restart(part: Part, signal: Signal, after: Duration) -> Result<()> {

@@ -2,6 +2,7 @@
 //! the programs that cargo has just built, and without a registry.
 
 mod base;
+mod nats;
 mod recipe;
 
 use std::fs;
@@ -16,6 +17,7 @@ use crate::generate::root;
 use crate::process::{cargo, succeed};
 use crate::tools;
 
+pub(crate) use nats::load as load_nats;
 pub(crate) use recipe::Recipe;
 
 /// The version that an image has, and the workspace.

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check and test, part by part; the same that CI runs.
 
-mod cluster;
+pub(crate) mod cluster;
 
 use std::process::{Command, Stdio};
 use std::time::Instant;

@@ -11,6 +11,9 @@ use crate::process::{cargo, succeed};
 /// Checks licences, sources, duplicates and advisories.
 const CARGO_DENY: &str = "0.20.2";
 
+/// What tests feed servers from.
+const NATS_SERVER: &str = "2.15.2";
+
 /// $TICKWIRE_CACHE, or tickwire in the user's cache folder.
 pub(crate) fn cache() -> Result<PathBuf> {
     // Set to nothing is not set.
@@ -55,6 +58,17 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
         )?;
     }
     Ok(program)
+}
+
+/// The nats-server program; built on first use, which takes a minute.
+pub(crate) fn nats_server() -> Result<PathBuf> {
+    let folder = kept(&format!("nats-server-{NATS_SERVER}"), |folder| {
+        println!("building nats-server {NATS_SERVER} (once) …");
+        let mut install = go()?;
+        install.args(["install", "-trimpath", "-ldflags", "-s -w"]).env("GOBIN", folder);
+        succeed(install.arg(format!("github.com/nats-io/nats-server/v2@v{NATS_SERVER}")))
+    })?;
+    Ok(folder.join("nats-server"))
 }
 
 /// The go command, for programs that are static and the same wherever they are built. What the environment says of proxies, checksums and

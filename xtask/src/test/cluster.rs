@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::Coverage;
 use crate::cluster::{self, Cluster, foreign_crds};
@@ -16,6 +16,9 @@ const LOCK: &str = "/run/lock/tickwire-cluster-tests.lock";
 
 /// The tests that change what all others stand on.
 const ALONE: &str = "alone::";
+
+/// The tests that have a full size.
+const FULL_SIZE: [&str; 3] = ["alone::autoscaling", "alone::rebalance", "alone::faults"];
 
 /// The tests that harm nobody on a cluster that others use, and come from nowhere but the API.
 const HARMLESS: [&str; 4] = ["rules::", "chart::", "kubectl::", "bad_input::"];
@@ -38,20 +41,41 @@ pub(super) fn run() -> Result<Coverage> {
             "on the cluster of KUBECONFIG; its nodes pull tickwire/server and tickwire/operator, from TICKWIRE_REGISTRY where that is set"
         );
         let filters: Vec<_> = HARMLESS.to_vec();
-        test(&foreign, &xtask, "", &[(filters.as_slice(), "4")])?;
+        test(&foreign, &xtask, "", &[(filters.as_slice(), "4")], None)?;
         return Ok(Coverage::Without(WITHOUT_OWN));
     }
+    // Most wait for something most of the time; the others go one by one, and say what they have measured.
+    let selections: [(&[&str], &str); 2] = [(&["--skip", ALONE], "4"), (&[ALONE, "--show-output"], "1")];
+    on_own(|| test_own(&xtask, &selections, None)).map(|()| Coverage::Whole)
+}
+
+/// The large tests as large as they are meant to be, which takes the better part of an hour. What they have seen comes as tables into this folder.
+pub(crate) fn full_size(reports: &Path) -> Result<()> {
+    let xtask = std::env::current_exe().context("this program's own path")?;
+    ensure!(
+        cluster::can_be_had() && Cluster::foreign().is_none(),
+        "it takes a cluster of this machine's own: Debian, root, and no KUBECONFIG"
+    );
+    let selections: Vec<(&[&str], &str)> =
+        FULL_SIZE.iter().map(|test| (std::slice::from_ref(test), "1")).collect();
+    on_own(|| test_own(&xtask, &selections, Some(reports)))
+}
+
+/// Does something on our own cluster, which nobody else tests on meanwhile.
+fn on_own(action: impl FnOnce() -> Result<()>) -> Result<()> {
     let lock = File::create(LOCK).with_context(|| format!("cannot open {LOCK}"))?;
     lock.lock().with_context(|| format!("cannot lock {LOCK}"))?;
     let was_up = Cluster::that_is_up().is_ok();
-    let result = test_own(&xtask);
+    let result = action();
     // Whoever had it up may want to look at what has failed, or to go on.
     let down = if was_up { Ok(()) } else { cluster::down() };
-    result.and(down).map(|()| Coverage::Whole)
+    result.and(down)
 }
 
-fn test_own(xtask: &Path) -> Result<()> {
+/// At their full size where `reports` is where to tell of it.
+fn test_own(xtask: &Path, selections: &[(&[&str], &str)], reports: Option<&Path>) -> Result<()> {
     let cluster = cluster::up()?;
+    cluster::load_nats()?;
     let images = cluster::load_images(&cluster)?.digest;
     // Another implementation of TLS looks at what the servers show.
     tools::debian("openssl", "openssl")?;
@@ -65,12 +89,17 @@ fn test_own(xtask: &Path) -> Result<()> {
         ]);
         succeed(apply.arg(file))?;
     }
-    // Most wait for something most of the time; the others go one by one, and say what they have measured.
-    test(&cluster, xtask, &images, &[(&["--skip", ALONE], "4"), (&[ALONE, "--show-output"], "1")])
+    test(&cluster, xtask, &images, selections, reports)
 }
 
 /// Runs these selections of tests, so many at a time.
-fn test(cluster: &Cluster, xtask: &Path, images: &str, selections: &[(&[&str], &str)]) -> Result<()> {
+fn test(
+    cluster: &Cluster,
+    xtask: &Path,
+    images: &str,
+    selections: &[(&[&str], &str)],
+    reports: Option<&Path>,
+) -> Result<()> {
     let path = path_with(&cluster::tools()?)?;
     for (which, threads) in selections {
         let mut test = cargo();
@@ -83,6 +112,9 @@ fn test(cluster: &Cluster, xtask: &Path, images: &str, selections: &[(&[&str], &
             .env("PATH", &path)
             .env("TICKWIRE_IMAGES", images)
             .env("TICKWIRE_XTASK", xtask);
+        if let Some(reports) = reports {
+            test.env("TICKWIRE_FULL_SIZE", "yes").env("TICKWIRE_REPORTS", reports).arg("--show-output");
+        }
         succeed(&mut test)?;
     }
     Ok(())
