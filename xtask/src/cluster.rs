@@ -58,6 +58,9 @@ pub(crate) enum What {
     Kubeconfig,
     /// Build the images of the server and the operator, and put them onto the node.
     LoadImages,
+    /// Put a NATS server's image onto the node: what tests feed fleets from.
+    #[command(hide = true)]
+    LoadNats,
     /// Print the paths of other projects' CRDs that Tickwire works with.
     #[command(hide = true)]
     ForeignCrds,
@@ -87,6 +90,7 @@ pub(crate) fn run(what: &What) -> Result<()> {
             println!("{}", Cluster::that_is_up()?.kubeconfig().display());
             Ok(())
         }
+        What::LoadNats => load_nats(),
         What::ForeignCrds => {
             foreign_crds()?.iter().for_each(|file| println!("{}", file.display()));
             Ok(())
