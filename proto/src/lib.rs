@@ -9,6 +9,9 @@
 //! that it lends to whichever connection has bytes; with the feature `codec`, a client gets a
 //! [`tokio_util::codec`](https://docs.rs/tokio-util/latest/tokio_util/codec/) pair on top.
 //!
+//! Beside the wire, with the feature `trade`: [`trade`], the messages by which trades come to the servers, so that who sends and who reads them
+//! agree.
+//!
 //! docs/PROTOCOL.md says in words what this crate says in code; `proto/vectors/` holds examples of both good and bad frames
 //! for implementations in other languages.
 
@@ -19,6 +22,9 @@ pub mod code;
 pub mod encode;
 #[cfg(feature = "codec")]
 pub mod codec;
+pub mod decimal;
+#[cfg(feature = "trade")]
+pub mod trade;
 
 pub use frame::{Frame, FrameType, HEADER_LEN, MAX_PAYLOAD_LEN, OVERHEAD, TRAILER_LEN};
 pub use parse::{ParseError, Parsed, parse};

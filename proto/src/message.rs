@@ -1,12 +1,12 @@
-//! The messages of `stream.proto`, as prost generates them (`cargo xtask generate`).
+//! The messages of `stream.proto` and `feed.proto`, as prost generates them (`cargo xtask generate`).
 
-#[expect(missing_docs, reason = "generated; stream.proto's comments are carried over where it has them")]
+#[expect(missing_docs, reason = "generated; the files' comments are carried over where they have them")]
 #[path = "gen/tickwire.v1.rs"]
 mod generated;
 
 use std::fmt;
 
-pub use generated::{Auth, DataBatch, Error, ErrorCode, Heartbeat, Mode, Resume, Subscribe, Tick};
+pub use generated::{Auth, DataBatch, Error, ErrorCode, Heartbeat, Mode, Resume, Subscribe, Tick, Trade};
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

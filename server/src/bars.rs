@@ -278,7 +278,9 @@ mod tests {
         bars.advance(second(102), &mut closed);
         let rows: Vec<_> = closed
             .iter()
-            .map(|run| (run.first, run.last, run.rows.iter().map(|row| (row.open, row.close, row.trades)).collect()))
+            .map(|run| {
+                (run.first, run.last, run.rows.iter().map(|row| (row.open, row.close, row.trades)).collect())
+            })
             .collect();
         let expected: [(u64, u64, Vec<_>); 2] =
             [(301, 303, vec![(1000, 1001, 2)]), (304, 306, vec![(1018, 1011, 2)])];
@@ -295,7 +297,11 @@ mod tests {
         let last = late(0, 101 * SECOND - 1, 101 * SECOND, 9, 1);
         assert_eq!(bars.add(&last, &mut closed), Counted::Late);
         let before = late(0, 100 * SECOND - 1, 101 * SECOND, 9, 1);
-        assert_eq!(bars.add(&before, &mut closed), Counted::Before, "a bar that it is missing in has never been");
+        assert_eq!(
+            bars.add(&before, &mut closed),
+            Counted::Before,
+            "a bar that it is missing in has never been"
+        );
         bars.advance(u64::MAX, &mut closed);
         assert_eq!(closed.iter().flat_map(|run| &run.rows).map(|row| row.high).collect::<Vec<_>>(), [5]);
     }

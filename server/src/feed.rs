@@ -4,7 +4,6 @@
 //! server. Bars are made from trades by [`crate::bars`], the same way for every feed.
 
 pub mod clock;
-pub mod decimal;
 pub mod health;
 pub mod nats;
 pub mod replay;

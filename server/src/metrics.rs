@@ -140,8 +140,8 @@ impl FeedMetrics {
     }
 
     /// A message was no trade of this feed's.
-    pub(crate) fn rejected(&self, reason: Rejection) {
-        self.rejected.with_label_values(&[reason.label()]).inc();
+    pub(crate) fn rejected(&self, why: &Rejection) {
+        self.rejected.with_label_values(&[why.label()]).inc();
     }
 
     /// What the feed stands on is there, or is not.
@@ -348,9 +348,7 @@ impl Metrics {
         AuthFailure::ALL
             .iter()
             .for_each(|reason| drop(metrics.auth_failures.with_label_values(&[reason.label()])));
-        Rejection::ALL
-            .iter()
-            .for_each(|reason| drop(metrics.feed.rejected.with_label_values(&[reason.label()])));
+        Rejection::LABELS.iter().for_each(|why| drop(metrics.feed.rejected.with_label_values(&[why])));
         metrics.feed.connected(true);
         MODES.iter().for_each(|mode| drop(metrics.subscriptions.with_label_values(&[stream_label(*mode)])));
         for (source, result) in Source::LABELS.iter().flat_map(|source| [(source, "ok"), (source, "error")]) {
@@ -414,6 +412,12 @@ impl Metrics {
     #[must_use]
     pub fn late_trades(&self) -> u64 {
         self.feed.late.get()
+    }
+
+    /// Messages of the feed that were rejected for the reason of this label so far.
+    #[must_use]
+    pub fn rejected(&self, label: &str) -> u64 {
+        self.feed.rejected.with_label_values(&[label]).get()
     }
 
     /// Connections open at the moment.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tickwire_server::feed::decimal;
+use tickwire_proto::decimal;
 
 use crate::process::{PASSWORD, Server, build};
 

@@ -284,3 +284,30 @@ impl ErrorCode {
         }
     }
 }
+/// One trade; or, without a symbol, how far time has come.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trade {
+    /// 1 to 32 bytes of printable ASCII, without spaces and commas. Empty: nothing was traded, the message only says that what follows is not
+    /// earlier than time_unix_nano, so that bars end though nobody trades. It has no price and no size then.
+    #[prost(string, tag = "1")]
+    pub symbol: ::prost::alloc::string::String,
+    /// Nanoseconds since 1970-01-01T00:00:00Z, up to the year 2200. Never 0.
+    #[prost(uint64, tag = "2")]
+    pub time_unix_nano: u64,
+    /// 1 unit is 1e-9 of the currency.
+    #[prost(int64, tag = "3")]
+    pub price: i64,
+    /// 1 unit is 1e-9 of the instrument. At most 9223372036854775807, which is what a decimal number can say as well.
+    #[prost(uint64, tag = "4")]
+    pub size: u64,
+}
+impl ::prost::Name for Trade {
+    const NAME: &'static str = "Trade";
+    const PACKAGE: &'static str = "tickwire.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "tickwire.v1.Trade".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/tickwire.v1.Trade".into()
+    }
+}

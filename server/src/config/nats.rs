@@ -61,7 +61,9 @@ impl NatsLogin {
     #[must_use]
     pub fn settings(&self) -> &'static str {
         match self {
-            Self::Nobody => "FEED_NATS_USER and FEED_NATS_PASSWORD, FEED_NATS_TOKEN or FEED_NATS_CREDENTIALS_FILE are not set",
+            Self::Nobody => {
+                "FEED_NATS_USER and FEED_NATS_PASSWORD, FEED_NATS_TOKEN or FEED_NATS_CREDENTIALS_FILE are not set"
+            }
             Self::User { .. } => "FEED_NATS_USER or FEED_NATS_PASSWORD is not right",
             Self::Token(_) => "FEED_NATS_TOKEN is not right",
             Self::Credentials(_) => "FEED_NATS_CREDENTIALS_FILE is not right",
@@ -98,9 +100,14 @@ impl fmt::Debug for Secret {
 
 /// What FEED=nats needs.
 pub(super) fn nats(args: &Args) -> Result<NatsConfig, ConfigError> {
-    let urls = needed("FEED_NATS_URL", args.feed_nats_url.as_deref(), "its servers' URLs, such as nats://nats:4222")?;
+    let urls = needed(
+        "FEED_NATS_URL",
+        args.feed_nats_url.as_deref(),
+        "its servers' URLs, such as nats://nats:4222",
+    )?;
     let servers = urls.split(',').map(|url| server(url.trim())).collect::<Result<_, _>>()?;
-    let stream = needed("FEED_NATS_STREAM", args.feed_nats_stream.as_deref(), "a stream's name, such as TRADES")?;
+    let stream =
+        needed("FEED_NATS_STREAM", args.feed_nats_stream.as_deref(), "a stream's name, such as TRADES")?;
     if !stream.bytes().all(|byte| byte.is_ascii_graphic() && !b".*>/\\".contains(&byte)) {
         let problem = "not a stream's name: those have no spaces, and none of . * > / \\";
         return Err(ConfigError::invalid("FEED_NATS_STREAM", stream, problem));
@@ -152,10 +159,15 @@ fn server(url: &str) -> Result<ServerAddr, ConfigError> {
             "FEED_NATS_URL (--feed-nats-url) has a username or a password in it: put them into FEED_NATS_USER and FEED_NATS_PASSWORD, as URLs are logged".into(),
         ));
     }
-    let problem = "not the URLs of NATS servers; write them like nats://nats:4222 or tls://a:4222,tls://b:4222";
+    let problem =
+        "not the URLs of NATS servers; write them like nats://nats:4222 or tls://a:4222,tls://b:4222";
     let invalid = || ConfigError::invalid("FEED_NATS_URL", url, problem);
     let server: ServerAddr = url.parse().map_err(|_| invalid())?;
-    if matches!(server.scheme(), "nats" | "tls") && !server.host().is_empty() { Ok(server) } else { Err(invalid()) }
+    if matches!(server.scheme(), "nats" | "tls") && !server.host().is_empty() {
+        Ok(server)
+    } else {
+        Err(invalid())
+    }
 }
 
 fn login(args: &Args) -> Result<NatsLogin, ConfigError> {
@@ -198,7 +210,9 @@ fn tls(args: &Args) -> Result<NatsTls, ConfigError> {
     };
     let own = match (&args.feed_nats_cert_file, &args.feed_nats_key_file) {
         (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
-        (Some(_), None) => return lacks("FEED_NATS_KEY_FILE", "FEED_NATS_CERT_FILE is, whose key it is to be"),
+        (Some(_), None) => {
+            return lacks("FEED_NATS_KEY_FILE", "FEED_NATS_CERT_FILE is, whose key it is to be");
+        }
         (None, Some(_)) => {
             return lacks("FEED_NATS_CERT_FILE", "FEED_NATS_KEY_FILE is, whose certificate it is to be");
         }

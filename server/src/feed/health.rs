@@ -67,8 +67,7 @@ impl FeedHealth {
         let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         let Away { since, why } = away.as_ref()?;
         let seconds = since.elapsed();
-        (seconds > AWAY_TOLERANCE)
-            .then(|| format!("the feed is away since {} s: {why}", seconds.as_secs()))
+        (seconds > AWAY_TOLERANCE).then(|| format!("the feed is away since {} s: {why}", seconds.as_secs()))
     }
 }
 

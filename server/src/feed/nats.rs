@@ -58,7 +58,9 @@ pub enum EpochOver {
         stream: String,
     },
     /// It has lost its end, as a restored one has.
-    #[error("stream {stream} ends at sequence {last}, but {published} has been published: it has lost its end, or was made anew")]
+    #[error(
+        "stream {stream} ends at sequence {last}, but {published} has been published: it has lost its end, or was made anew"
+    )]
     Behind {
         /// The stream.
         stream: String,
@@ -76,7 +78,9 @@ pub enum EpochOver {
         sequence: u64,
     },
     /// It does not keep messages for as long as this server was away from them.
-    #[error("messages {first} to {last} of stream {stream} were removed from it before this server has read them; have it keep them longer")]
+    #[error(
+        "messages {first} to {last} of stream {stream} were removed from it before this server has read them; have it keep them longer"
+    )]
     Missed {
         /// The stream.
         stream: String,
@@ -109,8 +113,8 @@ enum State {
 }
 
 impl Nats {
-    /// Finds out where to begin, so that `retention` can be kept. Waits for NATS and the stream to be there, for at most
-    /// [`PATIENCE`](survey::PATIENCE).
+    /// Finds out where to begin, so that `retention` can be kept. Waits for NATS and the stream to be there, for at most a
+    /// minute.
     ///
     /// # Errors
     ///
@@ -138,12 +142,8 @@ impl Nats {
 
     /// Begins to link, for which `connection` is used where there is one.
     fn link(&mut self, connection: Option<Connection>, gap_is_known: bool) {
-        let place = Place {
-            created: self.created,
-            next: self.intake.next(),
-            last: self.intake.last(),
-            gap_is_known,
-        };
+        let place =
+            Place { created: self.created, next: self.intake.next(), last: self.intake.last(), gap_is_known };
         let pause = match self.failures {
             0 => Duration::ZERO,
             failures => FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(10)).min(LONGEST_PAUSE),
@@ -169,7 +169,7 @@ async fn link(
             None => Connection::lasting(&config).await.map_err(|error| chain(&error)),
         };
         let why = match connection {
-            Ok(mut connection) => match Link::new(&mut connection, &config, &place).await {
+            Ok(connection) => match Link::new(&connection, &config, &place).await {
                 Ok(link) => return Ok((connection, link)),
                 Err(LinkError::Over(over)) => return Err(over),
                 Err(LinkError::Away(why)) => {
@@ -221,7 +221,9 @@ impl Feed for Nats {
 
 impl Nats {
     fn relink(&mut self, broken: link::Broken) -> Result<(), EpochOver> {
-        let State::Linked(connection, _) = std::mem::replace(&mut self.state, State::New) else { return Ok(()) };
+        let State::Linked(connection, _) = std::mem::replace(&mut self.state, State::New) else {
+            return Ok(());
+        };
         match broken {
             // It has to be looked at why there is one, before it is told.
             link::Broken::Gap => {
@@ -242,6 +244,9 @@ impl Nats {
 
 impl std::fmt::Debug for Nats {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Nats").field("config", &self.config).field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Nats")
+            .field("config", &self.config)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }

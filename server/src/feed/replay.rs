@@ -9,14 +9,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tickwire_proto::trade;
+use tickwire_proto::trade::csv::{Column, CsvError, Rows};
+
 use super::clock::{FeedClock, Speed, wall_now};
 use super::{
-    Chunk, Feed, FeedError, Identity, MAX_CHUNK, MAX_SYMBOL_LEN, MAX_SYMBOLS, NANOS_PER_MINUTE, SymbolId, Symbols,
-    Trade, decimal, end_of_second, epoch,
+    Chunk, Feed, FeedError, Identity, MAX_CHUNK, MAX_SYMBOLS, NANOS_PER_MINUTE, SymbolId, Symbols, Trade,
+    end_of_second, epoch,
 };
-
-/// The header that the file must have.
-pub const HEADER: [&str; 4] = ["time", "symbol", "price", "size"];
 
 /// The most rows a file may have: 10,000,000 × 32 bytes = 320 MB of memory.
 pub const MAX_ROWS: usize = 10_000_000;
@@ -32,30 +32,24 @@ pub enum ReplayError {
         /// Why.
         source: std::io::Error,
     },
-    /// A row is not a trade.
-    #[error("{}, line {line}, column {column}: {value:?} is {problem}", path.display())]
-    Row {
+    /// It is not a CSV of trades.
+    #[error("{}, {problem}", path.display())]
+    Csv {
         /// The file.
         path: PathBuf,
-        /// From 1, the header's.
-        line: u64,
-        /// The column's name.
-        column: &'static str,
-        /// What stands there.
-        value: String,
-        /// What is wrong with it, and what would be right.
-        problem: String,
+        /// Where, what is wrong there, and what would be right.
+        problem: CsvError,
     },
-    /// The file as a whole is not one of trades.
-    #[error("{}, line {line}: {problem}", path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// From 1, the header's.
-        line: u64,
-        /// What is wrong with it, and what would be right.
-        problem: String,
-    },
+}
+
+impl ReplayError {
+    fn csv(path: &Path, error: CsvError) -> Self {
+        let path = path.to_owned();
+        match error {
+            CsvError::Read(source) => Self::Read { path, source },
+            problem => Self::Csv { path, problem },
+        }
+    }
 }
 
 /// The file's trades.
@@ -75,69 +69,36 @@ impl Recording {
     }
 
     fn parse(path: &Path, content: &[u8]) -> Result<Self, ReplayError> {
-        let shape = |line, problem: String| ReplayError::Shape { path: path.to_owned(), line, problem };
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(content);
-        let mut row = csv::StringRecord::new();
-        let mut read = |row: &mut csv::StringRecord| {
-            let more = reader.read_record(row);
-            let line = row.position().map_or(1, csv::Position::line);
-            more.map(|more| more.then_some(line)).map_err(|error| {
-                let line = error.position().map_or(line, csv::Position::line);
-                shape(line, "not UTF-8 text".into())
-            })
-        };
-
-        let header = HEADER.join(",");
-        if read(&mut row)?.is_none() || row.iter().ne(HEADER) {
-            let found = row.iter().collect::<Vec<_>>().join(",");
-            return Err(shape(1, format!("the header is {found:?}; it must be {header:?}")));
-        }
+        let csv = |error| ReplayError::csv(path, error);
+        let shape = |line, problem| csv(CsvError::Shape { line, problem });
+        let mut rows = Rows::new(content).map_err(csv)?;
         let mut trades: Vec<Trade> = Vec::new();
         let mut ids: HashMap<Arc<str>, SymbolId> = HashMap::new();
         let mut names: Vec<Arc<str>> = Vec::new();
-        while let Some(line) = read(&mut row)? {
-            if row.len() != HEADER.len() {
-                return Err(shape(
-                    line,
-                    format!("{} fields; there must be {}: {header}", row.len(), HEADER.len()),
-                ));
-            }
+        while let Some(row) = rows.next_row().map_err(csv)? {
             if trades.len() == MAX_ROWS {
-                return Err(shape(line, format!("more than {MAX_ROWS} rows")));
+                return Err(shape(row.line, format!("more than {MAX_ROWS} rows")));
             }
-            let bad = |column: usize, problem: &dyn std::fmt::Display| ReplayError::Row {
-                path: path.to_owned(),
-                line,
-                column: HEADER[column],
-                value: row[column].to_owned(),
-                problem: problem.to_string(),
-            };
-            let time = time(&row[0]).map_err(|problem| bad(0, &problem))?;
+            let bad = |column, problem: &dyn std::fmt::Display| csv(row.wrong(column, problem));
+            let trade::Trade { symbol: ref name, time, price, size } = row.trade;
             if trades.last().is_some_and(|last| last.time > time) {
-                return Err(bad(0, &"earlier than the row before; rows must be in order of time"));
+                return Err(bad(Column::Time, &"earlier than the row before; rows must be in order of time"));
             }
-            let name = &row[1];
-            if !(1..=MAX_SYMBOL_LEN).contains(&name.len()) {
-                return Err(bad(1, &format_args!("not a symbol; it must have 1 to {MAX_SYMBOL_LEN} bytes")));
-            }
-            let symbol = match ids.get(name) {
+            let symbol = match ids.get(&**name) {
                 Some(id) => *id,
                 None if names.len() == MAX_SYMBOLS => {
                     return Err(bad(
-                        1,
+                        Column::Symbol,
                         &format_args!("one symbol too many; at most {MAX_SYMBOLS} are possible"),
                     ));
                 }
                 None => {
-                    let (name, id) = (Arc::<str>::from(name), names.len() as SymbolId);
+                    let (name, id) = (Arc::<str>::from(&**name), names.len() as SymbolId);
                     names.push(name.clone());
                     ids.insert(name, id);
                     id
                 }
             };
-            let price = decimal::parse(&row[2]).map_err(|problem| bad(2, &problem))?;
-            let size = decimal::parse(&row[3]).map_err(|problem| bad(3, &problem))?;
-            let size = u64::try_from(size).map_err(|_| bad(3, &"negative; a size must be 0 or more"))?;
             trades.push(Trade { symbol, time, price, size });
         }
         if trades.is_empty() {
@@ -153,17 +114,6 @@ impl Recording {
         let last = self.trades.last().map_or(0, |trade| trade.time);
         (last / NANOS_PER_MINUTE + 1) * NANOS_PER_MINUTE - first / NANOS_PER_MINUTE * NANOS_PER_MINUTE
     }
-}
-
-/// RFC 3339, from 1970 on.
-fn time(text: &str) -> Result<u64, &'static str> {
-    let wrong = "not a time of RFC 3339 from 1970 to 2200; write it like 2021-01-08T00:00:00.278Z";
-    let time: jiff::Timestamp = text.parse().map_err(|_| wrong)?;
-    let latest = jiff::Timestamp::constant(7_258_118_400, 0);
-    if time > latest {
-        return Err(wrong);
-    }
-    u64::try_from(time.as_nanosecond()).map_err(|_| wrong)
 }
 
 /// The recording as time passes.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::clock::{FeedClock, Speed, wall_now};
 use super::{
-    Chunk, Feed, FeedError, Identity, MAX_CHUNK, NANOS_PER_MINUTE, NANOS_PER_SECOND, SymbolId, Symbols, Trade, end_of_second, epoch, mix,
+    Chunk, Feed, FeedError, Identity, MAX_CHUNK, NANOS_PER_MINUTE, NANOS_PER_SECOND, SymbolId, Symbols,
+    Trade, end_of_second, epoch, mix,
 };
 
 const NANOS_PER_DAY: u64 = 24 * 60 * NANOS_PER_MINUTE;

@@ -119,7 +119,8 @@ async fn sequences_without_a_trade_are_covered_and_a_late_trade_is_in_tick_alone
         caught_up: true,
     };
     let nothing = Chunk { first_sequence: 10, last_sequence: 12, trades: vec![], ..sparse.clone() };
-    let only_time = Chunk { first_sequence: 13, last_sequence: 12, watermark: t + 3 * SECOND, ..nothing.clone() };
+    let only_time =
+        Chunk { first_sequence: 13, last_sequence: 12, watermark: t + 3 * SECOND, ..nothing.clone() };
     let ([seconds, _, ticks], ended, metrics) =
         publish_chunks(vec![(0, sparse), (50, nothing), (100, only_time)]).await;
     ended.unwrap();

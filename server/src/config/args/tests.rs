@@ -87,8 +87,14 @@ fn a_feed_over_nats_needs_servers_a_stream_and_symbols() {
     assert_eq!(nats.urls(), "nats://a:4222,tls://b");
     assert_eq!((&*nats.stream, nats.symbols.len(), nats.lateness), ("TRADES", 2, Duration::from_millis(250)));
     for (left_out, expected) in [
-        (2, "FEED_NATS_URL (--feed-nats-url) is not set: FEED is nats, which needs its servers' URLs, such as nats://nats:4222"),
-        (4, "FEED_NATS_STREAM (--feed-nats-stream) is not set: FEED is nats, which needs a stream's name, such as TRADES"),
+        (
+            2,
+            "FEED_NATS_URL (--feed-nats-url) is not set: FEED is nats, which needs its servers' URLs, such as nats://nats:4222",
+        ),
+        (
+            4,
+            "FEED_NATS_STREAM (--feed-nats-stream) is not set: FEED is nats, which needs a stream's name, such as TRADES",
+        ),
         (
             6,
             "FEED_SYMBOLS (--feed-symbols) is not set: FEED is nats, which needs the names of the symbols to take from the stream, such as BTCUSDT,ETHUSDT",
@@ -139,7 +145,10 @@ fn what_cannot_be_right_about_nats_is_named_and_no_secret_is_shown() {
     ] {
         assert_eq!(read(&[&NATS[..], flags].concat()).unwrap_err(), expected);
     }
-    for secret in [&["--feed-nats-user", "me", "--feed-nats-password", "hunter2"][..], &["--feed-nats-token", "hunter2"]] {
+    for secret in [
+        &["--feed-nats-user", "me", "--feed-nats-password", "hunter2"][..],
+        &["--feed-nats-token", "hunter2"],
+    ] {
         let config = read(&[&NATS[..], secret].concat()).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
     }

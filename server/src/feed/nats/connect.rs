@@ -84,7 +84,10 @@ impl Connection {
 }
 
 /// Connects once; each server is tried.
-pub(super) async fn once(options: ConnectOptions, config: &NatsConfig) -> Result<jetstream::Context, ConnectError> {
+pub(super) async fn once(
+    options: ConnectOptions,
+    config: &NatsConfig,
+) -> Result<jetstream::Context, ConnectError> {
     let client = options.connect(&config.servers).await?;
     Ok(jetstream(&client))
 }

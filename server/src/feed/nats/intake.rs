@@ -24,7 +24,9 @@ pub enum Rejection {
     #[error(transparent)]
     Malformed(#[from] TradeError),
     /// It is dated long after it was stored.
-    #[error("dated more than {FUTURE_TOLERANCE:?} after it was stored: the clock of who sent it is wrong, or its unit is")]
+    #[error(
+        "dated more than {FUTURE_TOLERANCE:?} after it was stored: the clock of who sent it is wrong, or its unit is"
+    )]
     Future,
     /// FEED_SYMBOLS does not name its symbol.
     #[error("of a symbol that FEED_SYMBOLS does not name")]
@@ -197,7 +199,10 @@ impl RejectionLog {
     fn rejected(&mut self, sequence: u64, rejection: &Rejection) {
         if matches!(rejection, Rejection::UnknownSymbol) {
             if !self.said_unknown {
-                tracing::info!(sequence, "the stream has trades of symbols that FEED_SYMBOLS does not name; they are left out");
+                tracing::info!(
+                    sequence,
+                    "the stream has trades of symbols that FEED_SYMBOLS does not name; they are left out"
+                );
                 self.said_unknown = true;
             }
             return;

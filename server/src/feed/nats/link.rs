@@ -7,11 +7,12 @@ use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::Info;
 use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::timeout;
 
 use super::EpochOver;
-use super::connect::Connection;
+use super::connect::{Connection, Presence};
 use super::intake::{Intake, Stored};
 use super::survey::nanos;
 use crate::config::NatsConfig;
@@ -78,7 +79,7 @@ pub(super) enum Broken {
 /// A consumer, and its messages.
 pub(super) struct Link {
     messages: pull::Stream,
-    presence: tokio::sync::watch::Receiver<super::connect::Presence>,
+    presence: watch::Receiver<Presence>,
     /// The connection's losses when this began.
     losses: u64,
     /// The consumer's own count of what it has delivered: without a gap, whatever was deleted from the stream.
@@ -90,8 +91,13 @@ pub(super) struct Link {
 
 impl Link {
     /// Makes a consumer from `place` on, once it is sure that the stream is still the same.
-    pub(super) async fn new(connection: &mut Connection, config: &NatsConfig, place: &Place) -> Result<Self, LinkError> {
-        let connected = connection.presence.wait_for(|presence| presence.connected);
+    pub(super) async fn new(
+        connection: &Connection,
+        config: &NatsConfig,
+        place: &Place,
+    ) -> Result<Self, LinkError> {
+        let mut presence = connection.presence.clone();
+        let connected = presence.wait_for(|presence| presence.connected);
         let losses = match timeout(CONNECTING, connected).await {
             Ok(Ok(presence)) => presence.losses,
             Ok(Err(_)) => return Err(LinkError::Away("the connection has ended".into())),
@@ -101,11 +107,13 @@ impl Link {
                 return Err(LinkError::Away(format!("no connection to {}{trouble}", config.urls())));
             }
         };
-        let away = |what: &str, error: &dyn std::error::Error| LinkError::Away(format!("{what}: {}", chain(error)));
+        let away =
+            |what: &str, error: &dyn std::error::Error| LinkError::Away(format!("{what}: {}", chain(error)));
         let stream = connection.jetstream.get_stream(&config.stream).await;
         let stream = stream.map_err(|error| away(&format!("stream {}", config.stream), &error))?;
         let start = place.start(config, stream.cached_info()).map_err(LinkError::Over)?;
-        let consumer = stream.create_consumer(consumer(DeliverPolicy::ByStartSequence { start_sequence: start })).await;
+        let consumer =
+            stream.create_consumer(consumer(DeliverPolicy::ByStartSequence { start_sequence: start })).await;
         let consumer = consumer.map_err(|error| away("no consumer can be made", &error))?;
         let pending = consumer.cached_info().num_pending;
         let largest = connection.client.server_info().max_payload + MESSAGE_OVERHEAD;
@@ -118,8 +126,14 @@ impl Link {
             .messages()
             .await
             .map_err(|error| away("messages cannot be asked for", &error))?;
-        let presence = connection.presence.clone();
-        Ok(Self { messages, presence, losses, delivered: 0, pending, place: *place })
+        Ok(Self {
+            messages,
+            presence: connection.presence.clone(),
+            losses,
+            delivered: 0,
+            pending,
+            place: *place,
+        })
     }
 
     /// Whether there was nothing to come when this began.
@@ -154,8 +168,9 @@ impl Link {
     }
 
     fn take(&mut self, message: &jetstream::Message, intake: &mut Intake) -> Result<(), Broken> {
-        let Info { stream_sequence, consumer_sequence, pending, published, .. } =
-            message.info().map_err(|error| Broken::Lost(format!("a message that is not JetStream's: {error}")))?;
+        let Info { stream_sequence, consumer_sequence, pending, published, .. } = message
+            .info()
+            .map_err(|error| Broken::Lost(format!("a message that is not JetStream's: {error}")))?;
         let stored = Stored { sequence: stream_sequence, time: nanos(published) };
         if consumer_sequence != self.delivered + 1 {
             return Err(Broken::Lost(format!(

@@ -19,7 +19,7 @@ use crate::error_chain::chain;
 use crate::feed::{Identity, NANOS_PER_MINUTE, Symbols, epoch};
 
 /// How long a start waits for NATS and the stream to be there.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it tries.
 const TRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,7 +48,9 @@ pub enum StartError {
         settings: &'static str,
     },
     /// The stream is one that gives each message to one reader.
-    #[error("FEED_NATS_STREAM {stream}: its retention is {retention}, by which messages go once somebody has taken them; it must be limits")]
+    #[error(
+        "FEED_NATS_STREAM {stream}: its retention is {retention}, by which messages go once somebody has taken them; it must be limits"
+    )]
     Retention {
         /// The stream.
         stream: String,
@@ -99,7 +101,13 @@ impl Survey {
             // Another lateness makes other bars under the same sequences.
             &lateness.to_le_bytes(),
         ]);
-        Identity { epoch, symbols, first_sequence: self.first, start: self.start, complete: self.is_complete() }
+        Identity {
+            epoch,
+            symbols,
+            first_sequence: self.first,
+            start: self.start,
+            complete: self.is_complete(),
+        }
     }
 }
 

@@ -1,7 +1,12 @@
-//! Decimal numbers, read exactly.
+//! Decimal numbers, read and written exactly.
+
+use std::fmt;
 
 /// Digits behind the point that the wire can hold: 1 unit is 1e-9.
 const DECIMALS: usize = 9;
+
+/// Units in 1.
+const UNITS: u64 = 1_000_000_000;
 
 /// Why a text is not a number that the wire can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +53,26 @@ pub fn parse(text: &str) -> Result<i64, DecimalError> {
     if negative { Ok(units) } else { units.checked_neg().ok_or(DecimalError::OutOfRange) }
 }
 
+/// A number of 1e-9 units as [`parse`] reads it, without zeros that do not matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decimal(pub i64);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let magnitude = self.0.unsigned_abs();
+        let (whole, mut fraction, mut width) = (magnitude / UNITS, magnitude % UNITS, DECIMALS);
+        let sign = if self.0 < 0 { "-" } else { "" };
+        write!(f, "{sign}{whole}")?;
+        if fraction == 0 {
+            return Ok(());
+        }
+        while fraction % 10 == 0 {
+            (fraction, width) = (fraction / 10, width - 1);
+        }
+        write!(f, ".{fraction:0width$}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +92,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn numbers_are_written_as_short_as_they_can_be() {
+        for (units, text) in [(0, "0"), (-1, "-0.000000001"), (39_432_480_000_000, "39432.48")] {
+            assert_eq!(Decimal(units).to_string(), text);
+        }
+        assert_eq!(Decimal(i64::MIN).to_string(), "-9223372036.854775808");
+    }
+
     proptest! {
         #[test]
         fn every_value_reads_back_from_its_digits(units in any::<i64>()) {
@@ -74,6 +107,7 @@ mod tests {
             let sign = if units < 0 { "-" } else { "" };
             let text = format!("{sign}{}.{:09}", magnitude / 1_000_000_000, magnitude % 1_000_000_000);
             prop_assert_eq!(parse(&text), Ok(units));
+            prop_assert_eq!(parse(&Decimal(units).to_string()), Ok(units));
         }
     }
 }
