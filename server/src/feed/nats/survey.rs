@@ -47,6 +47,16 @@ pub enum StartError {
         /// The settings that say who the server is, and what may be wrong with them.
         settings: &'static str,
     },
+    /// They do not trust each other.
+    #[error(
+        "FEED_NATS_URL {urls}: no TLS with NATS; FEED_NATS_CA_FILE must have the authority that signed its certificate (default: the system's), and the URL a name that is in it: {why}"
+    )]
+    Tls {
+        /// Its servers.
+        urls: String,
+        /// What TLS says.
+        why: String,
+    },
     /// The stream is one that gives each message to one reader.
     #[error(
         "FEED_NATS_STREAM {stream}: its retention is {retention}, by which messages go once somebody has taken them; it must be limits"
@@ -158,6 +168,7 @@ async fn attempt(config: &NatsConfig, retention: Duration) -> Result<Survey, Fai
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             Failure::Final(StartError::Denied { urls: config.urls(), settings: config.login.settings() })
         }
+        ConnectErrorKind::Tls => Failure::Final(StartError::Tls { urls: config.urls(), why: chain(&error) }),
         _ => passing(URL, &error),
     })?;
     let stream = jetstream.get_stream(&config.stream).await.map_err(|error| match error.kind() {

@@ -69,15 +69,15 @@ fn time_comes_with_each_message_and_never_goes_back() {
 
 #[test]
 fn it_is_up_to_date_once_what_was_there_at_the_start_has_come() {
-    let (mut intake, _metrics) = self::intake(1, 2);
-    intake.linked(false);
-    assert_eq!(intake.cut(), None, "nothing has come, and there is something to come");
-    intake.take(at(1), 5, &trade("A", STORED));
-    assert!(!intake.cut().unwrap().caught_up);
-    intake.take(at(2), 4, &trade("A", STORED));
-    assert!(intake.cut().unwrap().caught_up, "what came meanwhile does not count");
+    let (mut two, _metrics) = intake(1, 2);
+    two.linked(false);
+    assert_eq!(two.cut(), None, "nothing has come, and there is something to come");
+    two.take(at(1), 5, &trade("A", STORED));
+    assert!(!two.cut().unwrap().caught_up);
+    two.take(at(2), 4, &trade("A", STORED));
+    assert!(two.cut().unwrap().caught_up, "what came meanwhile does not count");
     // Nothing there at all, or its end was removed.
-    for (mut intake, pending) in [(self::intake(1, 0).0, None), (self::intake(7, 9).0, Some(0))] {
+    for (mut intake, pending) in [(intake(1, 0).0, None), (intake(7, 9).0, Some(0))] {
         match pending {
             None => intake.linked(true),
             Some(pending) => intake.take(at(7), pending, &trade("A", STORED)),
