@@ -62,6 +62,8 @@ enum Command {
         #[command(subcommand)]
         what: cluster::What,
     },
+    /// Print where nats-server is, which some tests run; build it where it is not.
+    NatsServer,
     /// Write the generated files anew: Protobuf types, golden vectors, the tables in docs/.
     Generate {
         /// Write nothing; fail where a file differs from what would be written.
@@ -111,6 +113,7 @@ fn main() -> ExitCode {
             fuzz::run(&targets, fuzz::Size { runs, seed: None, minimize, locked: false })
         }
         Command::Cluster { what } => cluster::run(&what),
+        Command::NatsServer => tools::nats_server().map(|program| println!("{}", program.display())),
         Command::Generate { check } => generate::run(check),
         Command::Bench { what, runs, clients, period } => {
             bench::run(what, &bench::Size { runs, clients, period })
