@@ -57,7 +57,9 @@ impl Drain {
     /// Over how long so many clients leave a server: window, or longer where reconnectsPerSecond asks for that.
     #[must_use]
     pub fn window_of(&self, clients: i32) -> std::time::Duration {
-        let at_pace = self.reconnects_per_second.map_or(0, |pace| u64::from(clients.unsigned_abs()).div_ceil(u64::from(pace.unsigned_abs().max(1))));
+        let at_pace = self.reconnects_per_second.map_or(0, |pace| {
+            u64::from(clients.unsigned_abs()).div_ceil(u64::from(pace.unsigned_abs().max(1)))
+        });
         self.window.get().max(std::time::Duration::from_secs(at_pace))
     }
 
@@ -71,7 +73,12 @@ impl Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { delay: Duration::from_secs(5), window: Duration::from_secs(20), timeout: None, reconnects_per_second: None }
+        Self {
+            delay: Duration::from_secs(5),
+            window: Duration::from_secs(20),
+            timeout: None,
+            reconnects_per_second: None,
+        }
     }
 }
 

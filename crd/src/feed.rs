@@ -145,7 +145,8 @@ pub struct NatsFeed {
 }
 
 /// A URL without a user and a path: a name or an address, and perhaps a port.
-const NATS_URL: &str = r"^(nats|tls)://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$";
+const NATS_URL: &str =
+    r"^(nats|tls)://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$";
 
 /// Printable ASCII but `.`, `*`, `>`, `/` and `\`, as JetStream has it.
 const NATS_STREAM: &str = r"^[!-)+,\-0-=?-\[\]-~]+$";
@@ -156,11 +157,7 @@ fn nats_rules() -> Vec<Value> {
         fixed("stream"),
         fixed("symbols"),
         fixed("lateness"),
-        field_rule(
-            "symbols",
-            "self.symbols.size() > 1 || !self.symbols[0].matches('^[0-9]+$')",
-            NOT_A_COUNT,
-        ),
+        field_rule("symbols", "self.symbols.size() > 1 || !self.symbols[0].matches('^[0-9]+$')", NOT_A_COUNT),
         field_rule("lateness", "duration(self.lateness) <= duration('1m')", "must be at most 1m"),
     ]
 }
