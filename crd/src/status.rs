@@ -26,6 +26,9 @@ pub struct StreamServerStatus {
     /// The clients connected to all servers together, as last read from them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_connections: Option<i64>,
+    /// How evenly the clients are spread, where spec.rebalance is not Off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<RebalanceStatus>,
     /// Where clients connect: host and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -41,6 +44,36 @@ pub struct StreamServerStatus {
     /// The ConfigMap whose key ca.crt has the authorities by which clients know the servers; where the operator signs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_config_map: Option<String>,
+}
+
+/// How evenly the clients are spread, as last seen while nothing else was changing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RebalanceStatus {
+    /// Whether clients are being moved.
+    pub phase: RebalancePhase,
+    /// Over how many servers they were spread then. In mode ScaleUp clients are moved once there are more than that.
+    pub servers: i32,
+    /// The connections of the fullest server.
+    pub fullest: i64,
+    /// The connections of a server on average.
+    pub mean: i64,
+    /// How many clients the servers were asked to send away, since this moving, or the last one, began.
+    pub shed: i64,
+    /// While clients are being moved: when it is looked how far that has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_round: Option<Time>,
+}
+
+/// Whether clients are being moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RebalancePhase {
+    /// None is: no server has too many; or in mode ScaleUp, none has come.
+    Balanced,
+    /// The fullest servers send some away.
+    Rebalancing,
+    /// They have come back to where they were, over and over: nobody is moved until the number of servers changes.
+    Stalled,
 }
 
 impl StreamServerStatus {

@@ -20,6 +20,7 @@ use crate::monitoring::Monitoring;
 use crate::network_policy::NetworkPolicy;
 use crate::pod::{Pod, Scheduling, Security};
 use crate::protocol::Protocol;
+use crate::rebalance::Rebalance;
 use crate::rollout::Rollout;
 use crate::rule::{field_rule, rule};
 use crate::service::Service;
@@ -112,6 +113,8 @@ pub struct StreamServerSpec {
     /// How the number of servers follows the number of connections. Default: it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
+    /// Whether clients are moved from full servers to empty ones. Default: they are not.
+    pub rebalance: Rebalance,
     /// How clients reach the servers.
     pub service: Service,
     /// Who may connect.
@@ -165,6 +168,10 @@ fn rules() -> Vec<Value> {
             "!has(self.autoscaling) || self.autoscaling.targetActiveConnections * 10 <= self.limits.maxConnections * 9",
             "autoscaling.targetActiveConnections must be at most nine tenths of limits.maxConnections, as an autoscaler acts only where its target is exceeded by a tenth",
         ),
+        rule(
+            "!has(self.drain.reconnectsPerSecond) || self.limits.maxConnections <= self.drain.reconnectsPerSecond * 7200",
+            "drain.reconnectsPerSecond must be at least limits.maxConnections / 7200, so that a full server drains within 2h",
+        ),
     ]
 }
 
@@ -175,6 +182,7 @@ impl Default for StreamServerSpec {
             image: Image::default(),
             replicas: 2,
             autoscaling: None,
+            rebalance: Rebalance::default(),
             service: Service::default(),
             auth: Auth::default(),
             tls: Tls::default(),

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, ObjectMeta};
@@ -16,8 +16,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::build::{Applied, Prepared, Resources};
+use crate::course::Course;
 use crate::fleet::{Fleet, MANAGER};
 use crate::kinds::{self, Kinds};
+use crate::scale_down::{CHOSEN_AT, DELETION_COST, LOWEST_COST};
 use crate::status::Rollout;
 use crate::validate::Validated;
 
@@ -120,6 +122,7 @@ pub async fn apply(
     client: &Client,
     kinds: Kinds,
     validated: &Validated,
+    course: &Course,
     resources: Resources<Prepared>,
 ) -> Result<Resources<Applied>, ApplyErrors> {
     // Without `..`: what is built is applied, or this does not compile.
@@ -155,9 +158,16 @@ pub async fn apply(
     let credentials_secret = applier.apply_if_any(credentials_secret).await;
     let service = applier.apply(service).await;
     let metrics_service = applier.apply(metrics_service).await;
+    for pod in &course.choose {
+        let cost = json!({ DELETION_COST: LOWEST_COST, CHOSEN_AT: course.decided_at.to_string() });
+        applier.annotate(pod, cost).await;
+    }
+    for pod in &course.clear {
+        applier.annotate(pod, json!({ DELETION_COST: null, CHOSEN_AT: null })).await;
+    }
     let deployment = match deployment {
         Some(deployment) => Some(applier.apply(deployment).await),
-        None => applier.scale(validated.spec.replicas).await,
+        None => applier.scale(course.replicas).await,
     };
     let autoscaler = applier.apply_or_remove(autoscaler, name()).await;
     let network_policy = applier.apply_or_remove(network_policy, name()).await;
@@ -301,6 +311,17 @@ impl Applier<'_> {
         }
         .await;
         self.kept(scaled).flatten()
+    }
+
+    /// Annotates a pod of ours; one that is gone needs nothing.
+    async fn annotate(&mut self, name: &str, annotations: serde_json::Value) {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let annotated = match self.api::<Pod>().patch_metadata(name, &params, &patch).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            result => result.map(drop).map_err(error_of::<Pod>("annotate", &(), name)),
+        };
+        self.kept(annotated);
     }
 
     /// Makes somebody else's Secret go with the StreamServer.

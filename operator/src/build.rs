@@ -27,6 +27,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::DynamicObject;
 
+use crate::course::Course;
 use crate::issue::Issued;
 use crate::settings::{Labels, ServerImage};
 use crate::validate::Validated;
@@ -91,7 +92,12 @@ pub struct Resources<State> {
 
 /// Builds everything that should be there.
 #[must_use]
-pub fn build(validated: &Validated, issued: &Issued, around: &Surroundings) -> Resources<Prepared> {
+pub fn build(
+    validated: &Validated,
+    issued: &Issued,
+    course: &Course,
+    around: &Surroundings,
+) -> Resources<Prepared> {
     Resources {
         service_account: service_account::build(validated),
         operator_secret: operator_secret::build(validated, issued),
@@ -104,7 +110,10 @@ pub fn build(validated: &Validated, issued: &Issued, around: &Surroundings) -> R
         metrics_service: metrics_service::build(validated),
         network_policy: network_policy::build(validated, around),
         disruption_budget: disruption_budget::build(validated),
-        deployment: validated.problems.is_empty().then(|| deployment::build(validated, issued, around)),
+        deployment: validated
+            .problems
+            .is_empty()
+            .then(|| deployment::build(validated, issued, course, around)),
         autoscaler: autoscaler::build(validated),
         service_monitor: service_monitor::build(validated),
         prometheus_rule: prometheus_rule::build(validated),

@@ -28,7 +28,7 @@ pub struct Issued {
     pub tls: Option<IssuedTls>,
     /// When the servers' certificate begins and ends, whoever signs it.
     pub certificate_validity: Option<Validity>,
-    /// A digest of the credentials and of a recording. It says nothing about them to who does not have the key.
+    /// A digest of the credentials, of a recording, and of what servers log in to NATS with. It says nothing about them to who does not have the key.
     pub digest: String,
     /// When something of this is due again.
     pub look_again: Option<Timestamp>,
@@ -100,7 +100,9 @@ pub fn issue(
         }
     };
     let (username, password) = pair.map_or_else(Default::default, |pair| (pair.username, pair.password));
-    let digest = digest(&digest_key, &[&username, &password, &validated.recording]);
+    let mut digested: Vec<&[u8]> = vec![&username, &password, &validated.recording];
+    digested.extend(validated.nats.iter().flat_map(|nats| nats.login.digested()));
+    let digest = digest(&digest_key, &digested);
 
     // What is there is kept, also an authority that does not sign at present: clients know it.
     let mut operator_data = validated.operator_data.clone();

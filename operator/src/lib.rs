@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! StreamServer ─ observe ─► validate ─► issue ─► build (pure) ─► apply (server-side) ─► status
+//!                  └─► load ─► course ─────────────┘                    rebalance ─┘
 //! ```
 //!
 //! The modules stand in the order in which a change of an object meets them. `run` sets up what is around: the admin port, the leadership, the
@@ -19,14 +20,20 @@ pub mod reconcile;
 pub mod fleet;
 pub mod observe;
 pub mod validate;
+pub mod nats_secret;
 pub mod problem;
 pub mod certificate;
 pub mod authority;
 pub mod issue;
 pub mod note;
+pub mod connections;
+pub mod load;
+pub mod scale_down;
+pub mod course;
 pub mod build;
 pub mod apply;
-pub mod connections;
+pub mod rebalance;
+pub mod shed;
 pub mod status;
 pub mod backoff;
 pub mod metrics;

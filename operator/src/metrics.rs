@@ -1,7 +1,11 @@
 //! What the operator counts of itself.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder as _, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// The operator's metrics. Clones share them.
@@ -14,6 +18,65 @@ pub struct Metrics {
     /// 1 in the operator that works, 0 in those that wait.
     pub leader: IntGauge,
     stream_servers: IntGaugeVec,
+    fleets: FleetMetrics,
+    /// Times that the moving of clients has begun.
+    pub rebalances: IntCounter,
+    /// Clients that servers were asked to send away.
+    pub shed_connections: IntCounter,
+}
+
+/// What is told of each StreamServer, by namespace and name: bounded by how many there are.
+#[derive(Clone, Debug)]
+struct FleetMetrics {
+    connections: IntGaugeVec,
+    replicas: IntGaugeVec,
+    imbalance: GaugeVec,
+    /// Of whom anything is told.
+    told: Arc<Mutex<HashSet<FleetName>>>,
+}
+
+/// A StreamServer's namespace and name.
+pub type FleetName = (String, String);
+
+/// The labels of what is told of each StreamServer.
+const FLEET_LABELS: [&str; 2] = ["namespace", "name"];
+
+impl FleetMetrics {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let connections = IntGaugeVec::new(
+            Opts::new(
+                "tickwire_operator_connections",
+                "Clients connected to all servers of a StreamServer together",
+            ),
+            &FLEET_LABELS,
+        )?;
+        let replicas = IntGaugeVec::new(
+            Opts::new(
+                "tickwire_operator_replicas",
+                "Servers of a StreamServer, those included that are being replaced",
+            ),
+            &FLEET_LABELS,
+        )?;
+        let imbalance = GaugeVec::new(
+            Opts::new(
+                "tickwire_operator_imbalance_ratio",
+                "Connections of the fullest server of a StreamServer over the mean of those that serve; 1: evenly spread",
+            ),
+            &FLEET_LABELS,
+        )?;
+        registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(replicas.clone()))?;
+        registry.register(Box::new(imbalance.clone()))?;
+        Ok(Self { connections, replicas, imbalance, told: Arc::default() })
+    }
+
+    fn forget(&self, (namespace, name): &FleetName) {
+        let labels = [namespace.as_str(), name.as_str()];
+        // What was never told of is not there.
+        let _connections = self.connections.remove_label_values(&labels);
+        let _replicas = self.replicas.remove_label_values(&labels);
+        let _imbalance = self.imbalance.remove_label_values(&labels);
+    }
 }
 
 /// From 10 ms, as a reconciliation is some twenty calls of the API server, to where somebody should look.
@@ -50,6 +113,17 @@ impl Metrics {
             Opts::new("tickwire_operator_streamservers", "StreamServers of which a condition holds"),
             &["condition"],
         )?;
+        let rebalances = IntCounter::new(
+            "tickwire_operator_rebalances_total",
+            "Times that clients have begun to be moved from full servers to others",
+        )?;
+        let shed_connections = IntCounter::new(
+            "tickwire_operator_shed_connections_total",
+            "Clients that servers were asked to send away, so that others may have them",
+        )?;
+        registry.register(Box::new(rebalances.clone()))?;
+        registry.register(Box::new(shed_connections.clone()))?;
+        let fleets = FleetMetrics::new(&registry)?;
         registry.register(Box::new(reconciliations.clone()))?;
         registry.register(Box::new(reconciliation_seconds.clone()))?;
         registry.register(Box::new(leader.clone()))?;
@@ -59,7 +133,16 @@ impl Metrics {
         for result in ["ok", "error"] {
             let _at_zero = reconciliations.with_label_values(&[result]);
         }
-        let metrics = Self { registry, reconciliations, reconciliation_seconds, leader, stream_servers };
+        let metrics = Self {
+            registry,
+            reconciliations,
+            reconciliation_seconds,
+            leader,
+            stream_servers,
+            fleets,
+            rebalances,
+            shed_connections,
+        };
         metrics.set_stream_servers([0; CONDITIONS.len()]);
         Ok(metrics)
     }
@@ -76,6 +159,41 @@ impl Metrics {
         }
     }
 
+    /// Says how many servers a StreamServer has, how many clients, and how many times the mean the fullest server has of them; the last two where they are
+    /// known.
+    pub fn set_fleet(
+        &self,
+        fleet: FleetName,
+        replicas: i32,
+        connections: Option<i64>,
+        imbalance: Option<f64>,
+    ) {
+        let labels = [fleet.0.as_str(), fleet.1.as_str()];
+        self.fleets.replicas.with_label_values(&labels).set(replicas.into());
+        if let Some(connections) = connections {
+            self.fleets.connections.with_label_values(&labels).set(connections);
+        }
+        if let Some(imbalance) = imbalance {
+            self.fleets.imbalance.with_label_values(&labels).set(imbalance);
+        }
+        self.told().insert(fleet);
+    }
+
+    /// Tells nothing any more of StreamServers but these.
+    pub fn retain(&self, living: &HashSet<FleetName>) {
+        self.told().retain(|fleet| {
+            let is_there = living.contains(fleet);
+            if !is_there {
+                self.fleets.forget(fleet);
+            }
+            is_there
+        });
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, HashSet<FleetName>> {
+        self.fleets.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// In Prometheus' text format.
     ///
     /// # Errors
@@ -85,5 +203,33 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_stream_server_that_is_gone_nothing_is_told_any_more() {
+        let metrics = Metrics::new().unwrap();
+        let fleet = |name: &str| ("market".to_owned(), name.to_owned());
+        metrics.set_fleet(fleet("a"), 2, Some(12), Some(1.25));
+        metrics.set_fleet(fleet("b"), 3, None, None);
+        let told = || String::from_utf8(metrics.render().unwrap()).unwrap();
+        let both = told();
+        assert!(
+            both.contains("tickwire_operator_connections{name=\"a\",namespace=\"market\"} 12\n"),
+            "{both}"
+        );
+        assert!(
+            both.contains("tickwire_operator_imbalance_ratio{name=\"a\",namespace=\"market\"} 1.25\n"),
+            "{both}"
+        );
+        assert!(both.contains("tickwire_operator_replicas{name=\"b\",namespace=\"market\"} 3\n"), "{both}");
+        assert!(!both.contains("tickwire_operator_connections{name=\"b\""), "not known: {both}");
+        metrics.retain(&[fleet("b")].into());
+        let one = told();
+        assert!(!one.contains("name=\"a\"") && one.contains("name=\"b\""), "{one}");
     }
 }

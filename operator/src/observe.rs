@@ -28,6 +28,8 @@ pub struct Observed {
     pub client_ca: Option<Secret>,
     /// The ConfigMap with the recording, where one is referenced.
     pub recording: Option<ConfigMap>,
+    /// The Secret with what NATS asks for, where one is referenced.
+    pub nats: Option<Secret>,
     /// The Secret with what only the operator needs.
     pub operator: Option<Secret>,
     /// The Deployment as it is.
@@ -67,11 +69,12 @@ pub async fn observe(client: &Client, kinds: Kinds, fleet: Fleet) -> Result<Opti
 
     let names = Names::of(&server.spec, &fleet);
     let selected = ListParams::default().labels(&fleet.selector_text());
-    let (credentials, users, tls, client_ca, operator, recording, deployment, service, pods) = tokio::try_join!(
+    let (credentials, users, tls, client_ca, nats, operator, recording, deployment, service, pods) = tokio::try_join!(
         get(&secrets, "Secret", Some(names.credentials)),
         get(&secrets, "Secret", names.users),
         get(&secrets, "Secret", names.tls),
         get(&secrets, "Secret", names.client_ca),
+        get(&secrets, "Secret", names.nats),
         get(&secrets, "Secret", Some(names.operator)),
         get(&config_maps, "ConfigMap", names.recording),
         get(&deployments, "Deployment", Some(fleet.name.clone())),
@@ -87,6 +90,7 @@ pub async fn observe(client: &Client, kinds: Kinds, fleet: Fleet) -> Result<Opti
         tls,
         client_ca,
         recording,
+        nats,
         operator,
         deployment,
         service,
@@ -108,6 +112,7 @@ impl Observed {
             tls: None,
             client_ca: None,
             recording: None,
+            nats: None,
             operator: None,
             deployment: None,
             service: None,
@@ -123,6 +128,7 @@ struct Names {
     tls: Option<String>,
     client_ca: Option<String>,
     recording: Option<String>,
+    nats: Option<String>,
     operator: String,
 }
 
@@ -138,9 +144,14 @@ impl Names {
                 .as_ref()
                 .map(|clients| clients.ca_secret_ref.name.clone()),
             recording: spec.feed.replay.as_ref().map(|replay| replay.config_map_ref.name.clone()),
+            nats: nats_secret(spec).cloned(),
             operator: fleet.operator_secret(),
         }
     }
+}
+
+fn nats_secret(spec: &StreamServerSpec) -> Option<&String> {
+    Some(&spec.feed.nats.as_ref()?.secret_ref.as_ref()?.name)
 }
 
 /// Whether a StreamServer goes by this Secret, which is not of the operator's making: a change of it is a reason to look again.
@@ -154,7 +165,10 @@ pub fn refers_to_secret(server: &StreamServer, name: &str) -> bool {
     let tls = spec.tls.secret_ref.as_ref().map(|reference| &reference.name);
     let clients = spec.tls.client_authentication.as_ref().map(|clients| &clients.ca_secret_ref.name);
     made_by_cert_manager
-        || [auth, users, tls, clients].into_iter().flatten().any(|referenced| referenced == name)
+        || [auth, users, tls, clients, nats_secret(spec)]
+            .into_iter()
+            .flatten()
+            .any(|referenced| referenced == name)
 }
 
 /// Whether a StreamServer names this ConfigMap.

@@ -11,19 +11,25 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
-use tickwire_crd::{ConditionType, StreamServer, StreamServerStatus};
+use tickwire_crd::{
+    ConditionType, RebalanceMode, RebalancePhase, RebalanceStatus, StreamServer, StreamServerStatus,
+};
 
 use crate::apply::{ApplyErrors, apply};
 use crate::backoff::Backoff;
 use crate::build::{Surroundings, build};
 use crate::connections::Connections;
+use crate::course::Course;
 use crate::fleet::{Fleet, IncompleteObject, MANAGER};
 use crate::issue::{IssueError, issue, until};
 use crate::kinds::Kinds;
+use crate::load::{Load, PodLoad};
 use crate::metrics::Metrics;
 use crate::note::Note;
 use crate::observe::{ObserveError, Observed, observe};
-use crate::status::{Outcome, Situation, status};
+use crate::rebalance::{self, Shed};
+use crate::shed::shed;
+use crate::status::{Outcome, Rollout, Situation, status};
 use crate::validate::validate;
 
 /// What every reconciliation needs.
@@ -103,6 +109,10 @@ impl Context {
         let living: HashSet<_> = servers.iter().filter_map(|server| server.meta().uid.clone()).collect();
         self.backoff.retain(&living);
         self.connections.retain(&living);
+        let name = |server: &Arc<DeserializeGuard<StreamServer>>| {
+            (server.namespace().unwrap_or_default(), server.name_any())
+        };
+        self.metrics.retain(&servers.iter().map(name).collect());
     }
 
     /// Publishes events. One that cannot be published is no reason to fail.
@@ -167,7 +177,7 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     let told = Teller { context, observed: &observed, now };
 
     if observed.server.spec.paused {
-        told.tell(&Outcome::Paused).await?;
+        told.tell(&Outcome::Paused, None).await?;
         return Ok(Action::requeue(context.poll_interval));
     }
 
@@ -178,30 +188,43 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     let issued = match issue(&validated, authority, now) {
         Ok(issued) => issued,
         Err(error) => {
-            told.tell(&Outcome::NotIssued(&error)).await?;
+            told.tell(&Outcome::NotIssued(&error), None).await?;
             return Err(error.into());
         }
     };
 
+    // course (no client of the API server)
+    let (fleet, pods) = (&observed.fleet, &observed.pods);
+    let load = if Course::needs_load(&observed) {
+        context.connections.load(fleet, pods, true, now).await
+    } else {
+        context.connections.known_load(fleet, pods, now)
+    };
+    let course = Course::of(&validated.spec, observed.deployment.as_ref(), &load, now);
+
     // build (no client)
-    let resources = build(&validated, &issued, &context.around);
+    let resources = build(&validated, &issued, &course, &context.around);
 
     // apply (client required)
-    let applied = match apply(&context.client, context.kinds, &validated, resources).await {
+    let applied = match apply(&context.client, context.kinds, &validated, &course, resources).await {
         Ok(applied) => applied,
         Err(errors) => {
             // That somebody else was faster is nobody's concern, unless it stays so.
             if !errors.is_transient() || context.backoff.failures(&observed.server.metadata) >= FEW {
-                told.tell(&Outcome::NotApplied(&issued, &errors)).await?;
+                told.tell(&Outcome::NotApplied(&issued, &errors), course.waits.as_deref()).await?;
             }
             return Err(errors.into());
         }
     };
 
     // status (client required)
-    told.tell(&Outcome::Applied(&validated, &issued, &applied)).await?;
-    let due = issued.look_again.map_or(Duration::MAX, |moment| until(moment, now).max(SOON));
-    Ok(Action::requeue(context.poll_interval.min(due)))
+    let rebalance =
+        told.tell(&Outcome::Applied(&validated, &issued, &applied), course.waits.as_deref()).await?;
+    let due = issued.look_again.map(|moment| until(moment, now).max(SOON));
+    let round =
+        rebalance.and_then(|rebalance| rebalance.next_round).map(|moment| until(moment.0, now).max(SOON));
+    let due = [due, round, course.look_again].into_iter().flatten().min();
+    Ok(Action::requeue(context.poll_interval.min(due.unwrap_or(Duration::MAX))))
 }
 
 /// So many failures in a row may pass by themselves.
@@ -209,6 +232,17 @@ const FEW: u32 = 3;
 
 /// What is due at once is done at once, but not in a tight loop.
 const SOON: Duration = Duration::from_secs(1);
+
+/// The servers and their connections, where nothing is changing: all that are wanted serve as specified, and none drains.
+fn steady<'a>(outcome: &Outcome<'_>, load: &'a Load, wanted: i32) -> Option<Vec<(&'a PodLoad, u64)>> {
+    let Outcome::Applied(validated, _, applied) = outcome else { return None };
+    let is_complete = Rollout::of(applied.deployment.as_ref(), wanted).is_complete();
+    let is_steady = validated.problems.is_empty()
+        && is_complete
+        && load.living_count() == wanted
+        && load.ending().next().is_none();
+    if is_steady { load.serving() } else { None }
+}
 
 /// Says in the status, and by events, how far it has come.
 struct Teller<'a> {
@@ -218,10 +252,19 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    async fn tell(&self, outcome: &Outcome<'_>) -> Result<(), ReconcileError> {
+    /// Answers what is remembered of how clients are spread.
+    async fn tell(
+        &self,
+        outcome: &Outcome<'_>,
+        waits: Option<&str>,
+    ) -> Result<Option<RebalanceStatus>, ReconcileError> {
         let observed = self.observed;
-        // After everything else: a server that does not answer holds nothing up.
-        let connections = self.context.connections.of(&observed.fleet, &observed.pods).await;
+        let (spec, fleet) = (&observed.server.spec, &observed.fleet);
+        // After everything else, unless something waits for it: a server that does not answer holds nothing up.
+        let is_urgent = spec.rebalance.mode != RebalanceMode::Off;
+        let load = self.context.connections.load(fleet, &observed.pods, is_urgent, self.now).await;
+        let connections = self.context.connections.of(fleet);
+        let rebalance = self.rebalance(outcome, &load).await;
         let situation = Situation {
             server: &observed.server,
             fleet: &observed.fleet,
@@ -229,6 +272,8 @@ impl Teller<'_> {
             service: observed.service.as_ref(),
             pods: &observed.pods,
             connections,
+            rebalance: rebalance.as_ref(),
+            waits,
         };
         let told = status(situation, outcome, &self.context.around, self.now);
         if observed.server.status.as_ref() != Some(&told.status) {
@@ -242,9 +287,53 @@ impl Teller<'_> {
                 tracing::info!(%namespace, %name, reason = %note.reason, "{}", note.message);
             }
         }
+        let name = (fleet.namespace.clone(), fleet.name.clone());
+        self.context.metrics.set_fleet(name, told.status.replicas, connections, load.imbalance());
         // Afterwards: where the status cannot be written, the same would be news again the next time.
         self.context.publish(&observed.server, &told.notes).await;
-        Ok(())
+        Ok(rebalance)
+    }
+
+    /// Has full servers send clients away, where that is due, and answers what is to be remembered of it. While anything else is changing, that stays as it was.
+    async fn rebalance(&self, outcome: &Outcome<'_>, load: &Load) -> Option<RebalanceStatus> {
+        let (spec, metrics) = (&self.observed.server.spec, &self.context.metrics);
+        let before = self.observed.server.status.as_ref().and_then(|status| status.rebalance.clone());
+        if spec.rebalance.mode == RebalanceMode::Off {
+            return None;
+        }
+        let Some(servers) = steady(outcome, load, spec.replicas) else { return before };
+        let counts: Vec<_> = servers.iter().map(|(_, count)| *count).collect();
+        let decision = rebalance::decide(&spec.rebalance, before.as_ref(), &counts, self.now)?;
+        let has_begun = decision.status.phase == RebalancePhase::Rebalancing
+            && before.is_none_or(|before| before.phase != RebalancePhase::Rebalancing);
+        let mut taken = Vec::new();
+        for part in &decision.round {
+            if self.ask_to_shed(&servers, part).await {
+                metrics.shed_connections.inc_by(part.connections);
+                taken.push(part.clone());
+            }
+        }
+        if has_begun {
+            metrics.rebalances.inc();
+        }
+        Some(rebalance::after(decision, &taken, self.now))
+    }
+
+    async fn ask_to_shed(&self, servers: &[(&PodLoad, u64)], part: &Shed) -> bool {
+        let Shed { server, connections, per_second } = *part;
+        let Some((pod, _)) = servers.get(server) else { return false };
+        let Some(address) = &pod.address else { return false };
+        match shed(self.context.connections.http(), address, connections, per_second).await {
+            Ok(()) => {
+                tracing::info!(pod = pod.name, connections, per_second, "sheds clients");
+                true
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(pod = pod.name, error, "does not shed clients; it is asked again");
+                false
+            }
+        }
     }
 
     async fn write(&self, status: &StreamServerStatus) -> kube::Result<()> {

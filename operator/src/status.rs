@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use tickwire_crd::{ConditionType, ServiceType, StreamServer, StreamServerStatus, TlsMode};
+use tickwire_crd::{ConditionType, RebalanceStatus, ServiceType, StreamServer, StreamServerStatus, TlsMode};
 
 use crate::apply::ApplyErrors;
 use crate::build::{self, Applied, Resources, Surroundings};
@@ -17,6 +17,7 @@ use crate::fleet::Fleet;
 use crate::issue::{IssueError, Issued};
 use crate::note::Note;
 use crate::problem::Problem;
+use crate::rebalance;
 use crate::validate::Validated;
 
 pub(crate) use rollout::Rollout;
@@ -67,6 +68,10 @@ pub struct Situation<'a> {
     pub pods: &'a [Pod],
     /// The clients that are connected, where that is known.
     pub connections: Option<i64>,
+    /// How evenly they are spread, where that matters.
+    pub rebalance: Option<&'a RebalanceStatus>,
+    /// What a change waits for, in words.
+    pub waits: Option<&'a str>,
 }
 
 /// What is said, and what a person would want to know of it.
@@ -96,7 +101,7 @@ pub fn status(
     let rollout = Rollout::of(deployment, spec.replicas);
     let verdicts = [
         rollout.ready(outcome),
-        rollout.progressing(outcome),
+        rollout.progressing(outcome, situation.waits),
         degraded(outcome, &rollout, situation.pods, certificate::expired(outcome, &old, now)),
         certificate::ready(outcome, &old, now),
     ];
@@ -116,6 +121,7 @@ pub fn status(
         updated_replicas: rollout.updated,
         selector: Some(fleet.selector_text()),
         active_connections: situation.connections,
+        rebalance: situation.rebalance.cloned(),
         endpoint: service.and_then(|service| endpoint(fleet, service, spec.service.type_)),
         version: if complete {
             Some(build::version(spec, &around.server_image))
@@ -132,6 +138,7 @@ pub fn status(
     };
     let mut notes = issued.map(|issued| issued.notes.clone()).unwrap_or_default();
     notes.extend(transitions(&old, &status));
+    notes.extend(status.rebalance.as_ref().and_then(|now| rebalance::note(old.rebalance.as_ref(), now)));
     Told { status, notes }
 }
 

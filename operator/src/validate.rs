@@ -14,6 +14,7 @@ use crate::authority::Authority;
 use crate::certificate::{self, CERTIFICATE, Certificate, KEY};
 use crate::fleet::Fleet;
 use crate::kinds::Kinds;
+use crate::nats_secret::NatsSecret;
 use crate::observe::Observed;
 use crate::problem::Problem;
 
@@ -38,6 +39,8 @@ pub struct Validated {
     pub credentials_version: Option<String>,
     /// The recording, for its digest; empty where there is none.
     pub recording: Vec<u8>,
+    /// What servers show to NATS, where a Secret is named for that.
+    pub nats: Option<NatsSecret>,
     /// What a person has to see to. While there is anything, the pods stay as they are.
     pub problems: Vec<Problem>,
 }
@@ -107,6 +110,8 @@ pub fn validate(observed: &Observed) -> (Validated, Option<Authority>) {
     }
     let recording = recording(observed).map_err(&mut keep).unwrap_or_default();
 
+    let nats = nats(observed).map_err(&mut keep).unwrap_or_default();
+
     let version =
         |secret: Option<&Secret>| secret.and_then(|secret| secret.metadata.resource_version.clone());
     let is_made_up = spec.auth.secret_ref.is_none();
@@ -124,6 +129,7 @@ pub fn validate(observed: &Observed) -> (Validated, Option<Authority>) {
         operator_version: version(observed.operator.as_ref()),
         credentials_version: version(observed.credentials.as_ref().filter(|_| is_made_up)),
         recording: recording.unwrap_or_default(),
+        nats,
         problems,
     };
     (validated, authority)
@@ -246,6 +252,24 @@ fn recording(observed: &Observed) -> Result<Option<Vec<u8>>, Problem> {
             format!("ConfigMap {name} ({field}) has no key {key}; add it"),
         )
     })
+}
+
+fn nats(observed: &Observed) -> Result<Option<NatsSecret>, Problem> {
+    let Some(reference) = observed.server.spec.feed.nats.as_ref().and_then(|nats| nats.secret_ref.as_ref())
+    else {
+        return Ok(None);
+    };
+    let name = &reference.name;
+    if observed.nats.is_none() {
+        return Err(Problem::configuration(
+            "SecretNotFound",
+            format!(
+                "Secret {name} (spec.feed.nats.secretRef) does not exist; create it, with the keys {}",
+                crate::nats_secret::KEYS
+            ),
+        ));
+    }
+    NatsSecret::read(name, &data(observed.nats.as_ref())).map(Some)
 }
 
 fn content(config_map: &ConfigMap, key: &str) -> Option<Vec<u8>> {

@@ -7,13 +7,16 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Container;
 use kube::core::DynamicObject;
 use serde::Serialize;
 use tickwire_crd::{StreamServer, TlsMode};
 use tickwire_operator::build::{Prepared, Resources, Surroundings, build};
+use tickwire_operator::course::Course;
 use tickwire_operator::fleet::Fleet;
 use tickwire_operator::issue::{Issued, IssuedTls};
 use tickwire_operator::kinds::Kinds;
+use tickwire_operator::nats_secret::NatsSecret;
 use tickwire_operator::observe::Observed;
 use tickwire_operator::settings::ServerImage;
 use tickwire_operator::validate::{CertificateSource, Credentials, Pair, Validated};
@@ -42,6 +45,7 @@ fn validated(spec: &str, kinds: Kinds) -> Validated {
         operator_version: None,
         credentials_version: None,
         recording: Vec::new(),
+        nats: None,
         problems: Vec::new(),
         spec: server.spec,
     }
@@ -70,6 +74,11 @@ fn issued(validated: &Validated) -> Issued {
     }
 }
 
+/// Nothing is waited for.
+fn straight(validated: &Validated) -> Course {
+    Course::straight(&validated.spec, jiff::Timestamp::UNIX_EPOCH)
+}
+
 fn around() -> Surroundings {
     Surroundings {
         server_image: ServerImage { repository: "tickwire/server".into(), tag: "0.1.0".into() },
@@ -80,7 +89,7 @@ fn around() -> Surroundings {
 
 fn built(spec: &str, kinds: Kinds) -> Resources<Prepared> {
     let validated = validated(spec, kinds);
-    build(&validated, &issued(&validated), &around())
+    build(&validated, &issued(&validated), &straight(&validated), &around())
 }
 
 /// All manifests, in the order in which they are applied.
@@ -244,6 +253,103 @@ fn a_recording_is_mounted_and_played() {
     assert_eq!(volume.config_map.unwrap().name, "trades");
 }
 
+const NATS: &str = "
+  feed:
+    nats: { urls: ['nats://a:4222', 'tls://b:4222'], stream: TRADES, symbols: [B, A], lateness: 1500ms, secretRef: { name: bus } }
+";
+
+/// With a Secret that has these keys.
+fn built_with_nats(entries: &[(&str, &str)]) -> Resources<Prepared> {
+    let mut validated = validated(NATS, Kinds::default());
+    let data = entries.iter().map(|(key, value)| ((*key).to_owned(), ByteString((*value).into()))).collect();
+    validated.nats = Some(NatsSecret::read("bus", &data).unwrap());
+    build(&validated, &issued(&validated), &straight(&validated), &around())
+}
+
+#[test]
+fn trades_come_from_nats() {
+    let resources = built(NATS, Kinds::default());
+    for (name, value) in [
+        ("FEED", "nats"),
+        ("FEED_NATS_URL", "nats://a:4222,tls://b:4222"),
+        ("FEED_NATS_STREAM", "TRADES"),
+        ("FEED_SYMBOLS", "B,A"),
+        ("FEED_LATENESS", "1500ms"),
+    ] {
+        assert_eq!(variable(&resources, name).as_deref(), Some(value));
+    }
+    assert!(!variables(&resources).iter().any(|name| name.starts_with("FEED_NATS_USER")));
+}
+
+#[test]
+fn what_servers_show_to_nats_comes_from_the_secret_and_only_what_is_in_it() {
+    let from_secret = |resources: &Resources<Prepared>, name: &str| {
+        let variable =
+            container(resources).env.unwrap().into_iter().find(|variable| variable.name == name)?;
+        let reference = variable.value_from?.secret_key_ref?;
+        Some((reference.name, reference.key))
+    };
+    let bus = |key: &str| Some(("bus".to_owned(), key.to_owned()));
+    let user = built_with_nats(&[("username", "ticks"), ("password", "secret")]);
+    assert_eq!(from_secret(&user, "FEED_NATS_USER"), bus("username"));
+    assert_eq!(from_secret(&user, "FEED_NATS_PASSWORD"), bus("password"));
+    assert!(
+        !container(&user).volume_mounts.unwrap().iter().any(|mount| mount.name == "nats"),
+        "no file is needed"
+    );
+    let token = built_with_nats(&[("token", "secret")]);
+    assert_eq!(from_secret(&token, "FEED_NATS_TOKEN"), bus("token"));
+    assert_eq!(from_secret(&token, "FEED_NATS_USER"), None);
+
+    let file = built_with_nats(&[("user.creds", "JWT")]);
+    let path = variable(&file, "FEED_NATS_CREDENTIALS_FILE");
+    assert_eq!(path.as_deref(), Some("/etc/tickwire/nats/user.creds"));
+    let pod = file.deployment.unwrap().spec.unwrap().template.spec.unwrap();
+    let volume =
+        pod.volumes.unwrap().into_iter().find(|volume| volume.name == "nats").unwrap().secret.unwrap();
+    let items: Vec<_> = volume.items.unwrap().into_iter().map(|item| item.key).collect();
+    assert_eq!((volume.secret_name.as_deref(), items), (Some("bus"), vec!["user.creds".to_owned()]));
+}
+
+/// The number of servers, and whether their rollout waits, is the course's matter.
+#[test]
+fn a_deployment_is_asked_for_what_the_course_says_and_pauses_only_while_it_is_held() {
+    let validated = validated("  { replicas: 2 }\n", Kinds::default());
+    let of = |course: &Course| {
+        let spec =
+            build(&validated, &issued(&validated), course, &around()).deployment.unwrap().spec.unwrap();
+        (spec.replicas, spec.paused)
+    };
+    let straight = straight(&validated);
+    assert_eq!(of(&straight), (Some(2), None), "a person's own pause stays");
+    assert_eq!(of(&Course { replicas: 5, is_held: true, ..straight }), (Some(5), Some(true)));
+}
+
+#[test]
+fn at_a_pace_one_server_is_replaced_at_a_time_and_no_drain_is_cut_short() {
+    let spec = "
+  drain: { delay: 5s, window: 20s, reconnectsPerSecond: 100 }
+  limits: { maxConnections: 12000 }
+  rollout: { maxSurge: 50%, minReadySeconds: 0, progressDeadlineSeconds: 10 }
+  autoscaling: { maxReplicas: 4, targetActiveConnections: 6000 }
+";
+    let resources = built(spec, Kinds::default());
+    assert_eq!(variable(&resources, "DRAIN_RATE").as_deref(), Some("100"));
+    assert_eq!(variable(&resources, "DRAIN_WINDOW").as_deref(), Some("20s"));
+    // 12,000 at 100 a second, and what the last has for leaving.
+    assert_eq!(variable(&resources, "DRAIN_TIMEOUT").as_deref(), Some("130s"));
+    let deployment = resources.deployment.unwrap().spec.unwrap();
+    let rolling = deployment.strategy.unwrap().rolling_update.unwrap();
+    assert_eq!(serde_json::to_value(rolling.max_surge).unwrap(), 1);
+    assert_eq!(serde_json::to_value(rolling.max_unavailable).unwrap(), 0);
+    assert_eq!(deployment.min_ready_seconds, Some(5));
+    assert_eq!(deployment.template.spec.unwrap().termination_grace_period_seconds, Some(5 + 130 + 10));
+    let behavior = resources.autoscaler.unwrap().spec.unwrap().behavior.unwrap();
+    let policy = behavior.scale_down.unwrap().policies.unwrap().remove(0);
+    assert_eq!(policy.period_seconds, 5 + 60, "that of a server with as many clients as are aimed at");
+    assert_eq!(variable(&built("  {}\n", Kinds::default()), "DRAIN_RATE"), None);
+}
+
 #[test]
 fn a_network_policy_lets_clients_and_readers_of_metrics_in_and_always_the_operator() {
     let spec = "
@@ -277,8 +383,12 @@ fn every_variable_is_one_that_the_server_knows() {
   feed: { synthetic: { symbolCount: 3 } }
 ";
     let replay = "  feed: { replay: { configMapRef: { name: trades, key: trades.csv } } }\n";
-    for spec in [everything, replay] {
-        let names = variables(&built(spec, Kinds::default()));
+    let paced = "  drain: { reconnectsPerSecond: 100 }\n";
+    let user = [("username", "ticks"), ("password", "secret")];
+    let of = |spec| built(spec, Kinds::default());
+    let nats = [&user[..], &[("token", "secret")], &[("user.creds", "JWT")]].map(built_with_nats);
+    for resources in [of(everything), of(replay), of(paced)].iter().chain(&nats) {
+        let names = variables(resources);
         assert!(names.len() > 20, "{names:?}");
         for name in names {
             assert!(page.contains(&format!("| `{name}` |")), "{name} is not in docs/CONFIGURATION.md");
@@ -303,8 +413,15 @@ fn a_grace_period_outlasts_the_whole_drain() {
 fn pods_roll_for_credentials_and_settings_and_not_for_a_certificate() {
     let validated = validated("  {}\n", Kinds::default());
     let template = |validated: &Validated, issued: &Issued| {
-        serde_json::to_value(build(validated, issued, &around()).deployment.unwrap().spec.unwrap().template)
-            .unwrap()
+        serde_json::to_value(
+            build(validated, issued, &straight(validated), &around())
+                .deployment
+                .unwrap()
+                .spec
+                .unwrap()
+                .template,
+        )
+        .unwrap()
     };
     let before = template(&validated, &issued(&validated));
 
@@ -340,7 +457,7 @@ fn what_is_observed_of_nothing_is_valid_and_built_alike() {
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
     let issued = tickwire_operator::issue::issue(&valid, authority, now).unwrap();
     assert_eq!(issued.digest.len(), 16);
-    let resources = build(&valid, &issued, &around());
+    let resources = build(&valid, &issued, &straight(&valid), &around());
     let labels = resources.deployment.unwrap().metadata.labels.unwrap();
     assert_eq!(labels["app.kubernetes.io/instance"], "ticks");
     assert!(
@@ -348,12 +465,15 @@ fn what_is_observed_of_nothing_is_valid_and_built_alike() {
     );
 }
 
-fn variables(resources: &Resources<Prepared>) -> Vec<String> {
+fn container(resources: &Resources<Prepared>) -> Container {
     let pod = resources.deployment.as_ref().unwrap().spec.as_ref().unwrap().template.spec.as_ref().unwrap();
-    pod.containers[0].env.iter().flatten().map(|variable| variable.name.clone()).collect()
+    pod.containers[0].clone()
+}
+
+fn variables(resources: &Resources<Prepared>) -> Vec<String> {
+    container(resources).env.iter().flatten().map(|variable| variable.name.clone()).collect()
 }
 
 fn variable(resources: &Resources<Prepared>, name: &str) -> Option<String> {
-    let pod = resources.deployment.as_ref().unwrap().spec.as_ref().unwrap().template.spec.as_ref().unwrap();
-    pod.containers[0].env.iter().flatten().find(|variable| variable.name == name)?.value.clone()
+    container(resources).env?.into_iter().find(|variable| variable.name == name)?.value
 }

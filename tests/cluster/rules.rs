@@ -21,7 +21,7 @@ const fn case(message: &'static str, field: &'static str, keeps: &'static str, b
     Case { message, keeps, breaks, field }
 }
 
-const CASES: [Case; 52] = [
+const CASES: [Case; 57] = [
     case(
         "must be at most 1 where feed.replay is set: each server plays the recording from its own start",
         "spec.replicas",
@@ -149,10 +149,28 @@ const CASES: [Case; 52] = [
         "{tls: {selfSigned: {duration: 2h, renewBefore: 1h, caDuration: 3h}}}",
     ),
     case(
-        "exactly one of synthetic and replay must be set",
+        "exactly one of synthetic, replay and nats must be set",
         "spec.feed",
         "{feed: {synthetic: {}}}",
         "{replicas: 1, feed: {synthetic: {}, replay: {configMapRef: {name: a, key: b}}}}",
+    ),
+    case(
+        "exactly one of synthetic, replay and nats must be set",
+        "spec.feed",
+        "{feed: {nats: {urls: ['nats://a'], stream: A, symbols: [B]}}}",
+        "{feed: {synthetic: {}, nats: {urls: ['nats://a'], stream: A, symbols: [B]}}}",
+    ),
+    case(
+        "must not be one number alone, which a server takes for how many symbols there are",
+        "spec.feed.nats.symbols",
+        "{feed: {nats: {urls: ['tls://a.b:4222'], stream: A-b_1, symbols: ['7203', '7204']}}}",
+        "{feed: {nats: {urls: ['tls://a.b:4222'], stream: A-b_1, symbols: ['7203']}}}",
+    ),
+    case(
+        "must be at most 1m",
+        "spec.feed.nats.lateness",
+        "{feed: {nats: {urls: ['nats://[::1]:4222'], stream: A, symbols: [B], lateness: 1m}}}",
+        "{feed: {nats: {urls: ['nats://[::1]:4222'], stream: A, symbols: [B], lateness: 61s}}}",
     ),
     case(
         "only one of symbols and symbolCount may be set",
@@ -246,6 +264,18 @@ const CASES: [Case; 52] = [
         "{drain: {window: 20s, timeout: 20s}}",
         "{drain: {window: 20s, timeout: 19s}}",
     ),
+    case(
+        "must not be set where reconnectsPerSecond is: it follows from limits.maxConnections and that pace",
+        "spec.drain.timeout",
+        "{drain: {reconnectsPerSecond: 100}}",
+        "{drain: {reconnectsPerSecond: 100, timeout: 30s}}",
+    ),
+    case(
+        "drain.reconnectsPerSecond must be at least limits.maxConnections / 7200, so that a full server drains within 2h",
+        "spec",
+        "{drain: {reconnectsPerSecond: 2}, limits: {maxConnections: 14400}}",
+        "{drain: {reconnectsPerSecond: 2}, limits: {maxConnections: 14401}}",
+    ),
     case("must be at most 2h", "spec.drain.timeout", "{drain: {timeout: 2h}}", "{drain: {timeout: 3h}}"),
     case(
         "must be at least 1, or a percentage from 1% to 100%",
@@ -296,7 +326,7 @@ const CASES: [Case; 52] = [
         "{limits: {ringRetention: 25h}}",
     ),
     case(
-        "exactly one of synthetic and replay must be set",
+        "exactly one of synthetic, replay and nats must be set",
         "spec.feed",
         "{feed: {synthetic: {seed: 2}}}",
         "{feed: {}}",
@@ -330,7 +360,7 @@ struct Change {
     breaks: &'static str,
 }
 
-const CHANGES: [Change; 5] = [
+const CHANGES: [Change; 9] = [
     // To a rule, sets are equal in any order; this list is none.
     Change {
         message: "cannot be changed, as positions in the stream come from it; create another StreamServer",
@@ -366,6 +396,35 @@ const CHANGES: [Change; 5] = [
         before: "{replicas: 1, feed: {replay: {configMapRef: {name: a, key: b}}}}",
         keeps: r#"{"spec": {"feed": {"replay": {"speed": 60}}}}"#,
         breaks: r#"{"spec": {"feed": {"replay": {"configMapRef": {"key": "c"}}}}}"#,
+    },
+    Change {
+        message: "the kind of feed cannot be changed, as positions in the stream come from it; create another StreamServer",
+        field: "spec.feed",
+        before: "{replicas: 1, feed: {replay: {configMapRef: {name: a, key: b}}}}",
+        keeps: r#"{"spec": {"feed": {"replay": {"loop": true}}}}"#,
+        breaks: r#"{"spec": {"feed": {"replay": null, "nats": {"urls": ["nats://a"], "stream": "A", "symbols": ["B"]}}}}"#,
+    },
+    Change {
+        message: "cannot be changed, as positions in the stream come from it; create another StreamServer",
+        field: "spec.feed.nats.stream",
+        before: "{feed: {nats: {urls: ['nats://a'], stream: A, symbols: [B]}}}",
+        keeps: r#"{"spec": {"feed": {"nats": {"urls": ["tls://b:4222", "tls://c:4222"]}}}}"#,
+        breaks: r#"{"spec": {"feed": {"nats": {"stream": "B"}}}}"#,
+    },
+    // The order numbers the bars.
+    Change {
+        message: "cannot be changed, as positions in the stream come from it; create another StreamServer",
+        field: "spec.feed.nats.symbols",
+        before: "{feed: {nats: {urls: ['nats://a'], stream: A, symbols: [B, C]}}}",
+        keeps: r#"{"spec": {"feed": {"nats": {"secretRef": {"name": "login"}}}}}"#,
+        breaks: r#"{"spec": {"feed": {"nats": {"symbols": ["C", "B"]}}}}"#,
+    },
+    Change {
+        message: "cannot be changed, as positions in the stream come from it; create another StreamServer",
+        field: "spec.feed.nats.lateness",
+        before: "{feed: {nats: {urls: ['nats://a'], stream: A, symbols: [B]}}}",
+        keeps: r#"{"spec": {"feed": {"nats": {"lateness": "250ms"}}}}"#,
+        breaks: r#"{"spec": {"feed": {"nats": {"lateness": "1s"}}}}"#,
     },
 ];
 
@@ -469,6 +528,13 @@ fn what_is_out_of_bounds_or_misspelt_is_refused_with_the_field() {
             "supported values: \"ClusterIP\", \"NodePort\", \"LoadBalancer\"",
         ),
         ("{tls: {mode: selfsigned}}", "spec.tls.mode: Unsupported value"),
+        ("{feed: {nats: {urls: ['nats://me:secret@a'], stream: A, symbols: [B]}}}", "spec.feed.nats.urls[0]"),
+        ("{feed: {nats: {urls: ['http://a'], stream: A, symbols: [B]}}}", "spec.feed.nats.urls[0]"),
+        ("{feed: {nats: {urls: ['nats://a'], stream: A.B, symbols: [B]}}}", "spec.feed.nats.stream"),
+        ("{feed: {nats: {urls: ['nats://a'], stream: A}}}", "spec.feed.nats.symbols: Required value"),
+        ("{rebalance: {mode: Always}}", "supported values: \"Off\", \"ScaleUp\", \"On\""),
+        ("{rebalance: {tolerancePercent: 0}}", "spec.rebalance.tolerancePercent"),
+        ("{drain: {reconnectsPerSecond: 0}}", "spec.drain.reconnectsPerSecond"),
         ("{drain: {window: 20}}", "spec.drain.window"),
         ("{drain: {window: 20 seconds}}", "spec.drain.window"),
         ("{limits: {ringSize: 64MB}}", "spec.limits.ringSize"),

@@ -82,6 +82,7 @@ fn validated(spec: &str) -> Validated {
         operator_version: None,
         credentials_version: None,
         recording: Vec::new(),
+        nats: None,
         problems: Vec::new(),
         spec: server.spec,
     }
@@ -93,6 +94,11 @@ fn with_a_problem(mut validated: Validated) -> Validated {
     validated
 }
 
+/// Nothing is waited for.
+fn straight(validated: &Validated) -> Course {
+    Course::straight(&validated.spec, Timestamp::UNIX_EPOCH)
+}
+
 fn built(validated: &Validated) -> Resources<Prepared> {
     let issued = issue(validated, None, Timestamp::UNIX_EPOCH).unwrap();
     let around = Surroundings {
@@ -100,7 +106,7 @@ fn built(validated: &Validated) -> Resources<Prepared> {
         operator_namespace: "tickwire-system".into(),
         operator_labels: BTreeMap::new(),
     };
-    build(validated, &issued, &around)
+    build(validated, &issued, &straight(validated), &around)
 }
 
 fn documents(resources: Resources<Prepared>) -> Vec<Value> {
@@ -148,7 +154,10 @@ async fn everything_that_was_built_is_applied_by_force_under_the_name_of_the_ope
     let (fake, validated) = (Fake::default(), validated("{}"));
     let resources = built(&validated);
     let wanted = documents(resources.clone());
-    let applied = apply(&fake.client(), validated.kinds, &validated, resources).await.ok().unwrap();
+    let applied = apply(&fake.client(), validated.kinds, &validated, &straight(&validated), resources)
+        .await
+        .ok()
+        .unwrap();
 
     let requests = fake.requests(Apply);
     for request in &requests {
@@ -397,6 +406,42 @@ async fn while_there_is_a_problem_only_the_number_of_pods_is_changed() {
         let spec = applied.deployment.unwrap().spec.unwrap();
         assert_eq!((spec.replicas, spec.paused), (Some(5), Some(true)));
     }
+}
+
+#[tokio::test]
+async fn who_is_to_go_is_marked_before_the_number_is_applied_and_who_stays_loses_the_mark() {
+    let (fake, validated) = (Fake::default(), validated("{replicas: 2}"));
+    for pod in ["pods/a", "pods/b"] {
+        fake.has(pod, json!({ "metadata": {} }));
+    }
+    // The last is gone already.
+    let course =
+        Course { choose: vec!["a".into()], clear: vec!["b".into(), "gone".into()], ..straight(&validated) };
+    fake.refuses(Merge, "pods/gone", refusal_of(404, "it is not there"));
+    assert!(fake.apply_on(&validated, &course).await.is_ok());
+    let marks = fake.requests(Merge);
+    let marked: Vec<_> = marks.iter().map(Request::object).collect();
+    assert_eq!(marked, ["pods/a", "pods/b", "pods/gone"]);
+    let annotations = |cost: Value, moment: Value| {
+        json!({ "metadata": { "annotations": {
+            "controller.kubernetes.io/pod-deletion-cost": cost,
+            "tickwire.dev/chosen-to-go-at": moment,
+        } } })
+    };
+    assert_eq!(marks[0].body, annotations(json!("-2147483648"), json!("1970-01-01T00:00:00Z")));
+    assert_eq!(marks[1].body, annotations(Value::Null, Value::Null));
+    let order = fake.with(|state| state.objects_asked());
+    let place = |object: &str| order.iter().position(|asked| asked == object).unwrap();
+    assert!(place("pods/a") < place("deployments/ticks"), "{order:?}");
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_marked_is_told() {
+    let (fake, validated) = (Fake::default(), validated("{replicas: 2}"));
+    fake.refuses(Merge, "pods/a", refusal_of(403, "no such permission"));
+    let course = Course { choose: vec!["a".into()], ..straight(&validated) };
+    let errors = fake.apply_on(&validated, &course).await.err().unwrap();
+    assert_eq!(errors.to_string(), "cannot annotate Pod a: no such permission");
 }
 
 #[tokio::test]

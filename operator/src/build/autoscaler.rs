@@ -22,7 +22,8 @@ pub(super) fn build(validated: &Validated) -> Option<HorizontalPodAutoscaler> {
     let autoscaling = spec.autoscaling.as_ref()?;
     let scale_down = &autoscaling.scale_down;
     // So that the clients of one server have arrived before the next goes.
-    let drain = (spec.drain.delay.get() + spec.drain.window.get()).as_secs().clamp(1, MAX_PERIOD);
+    let window = spec.drain.window_of(autoscaling.target_active_connections);
+    let drain = (spec.drain.delay.get() + window).as_secs().clamp(1, MAX_PERIOD);
     let policy =
         |type_: &str, value, period_seconds| HPAScalingPolicy { type_: type_.into(), value, period_seconds };
     Some(HorizontalPodAutoscaler {

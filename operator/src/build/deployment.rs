@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tickwire_crd::{Image, StreamServerSpec};
 
 use super::{Surroundings, pod};
+use crate::course::{Course, PACED_MIN_READY_SECONDS, PACED_SURGE};
 use crate::issue::Issued;
 use crate::settings::ServerImage;
 use crate::validate::Validated;
@@ -18,25 +19,38 @@ const DIGEST: &str = "tickwire.dev/references-digest";
 /// The longest value of a label.
 const MAX_LABEL: usize = 63;
 
-pub(super) fn build(validated: &Validated, issued: &Issued, around: &Surroundings) -> Deployment {
+pub(super) fn build(
+    validated: &Validated,
+    issued: &Issued,
+    course: &Course,
+    around: &Surroundings,
+) -> Deployment {
     let (fleet, spec) = (&validated.fleet, &validated.spec);
+    let is_paced = spec.drain.reconnects_per_second.is_some();
+    let (max_surge, min_ready_seconds) = if is_paced {
+        (IntOrString::Int(PACED_SURGE), spec.rollout.min_ready_seconds.max(PACED_MIN_READY_SECONDS))
+    } else {
+        (spec.rollout.max_surge.clone(), spec.rollout.min_ready_seconds)
+    };
     let mut annotations = spec.pod.annotations.clone();
     annotations.insert(DIGEST.into(), issued.digest.clone());
     Deployment {
         metadata: fleet.metadata(fleet.name.clone(), "server"),
         spec: Some(DeploymentSpec {
-            replicas: Some(spec.replicas),
+            replicas: Some(course.replicas),
+            // Where it may go on nothing is said: somebody else's pause stays.
+            paused: course.is_held.then_some(true),
             selector: LabelSelector { match_labels: Some(fleet.selector()), ..LabelSelector::default() },
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".into()),
                 rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(spec.rollout.max_surge.clone()),
+                    max_surge: Some(max_surge),
                     max_unavailable: Some(IntOrString::Int(0)),
                 }),
             }),
-            min_ready_seconds: Some(spec.rollout.min_ready_seconds),
+            min_ready_seconds: Some(min_ready_seconds),
             progress_deadline_seconds: Some(
-                spec.rollout.progress_deadline_seconds.max(spec.rollout.min_ready_seconds + 1),
+                spec.rollout.progress_deadline_seconds.max(min_ready_seconds + 1),
             ),
             revision_history_limit: Some(3),
             template: PodTemplateSpec {
@@ -45,7 +59,7 @@ pub(super) fn build(validated: &Validated, issued: &Issued, around: &Surrounding
                     annotations: Some(annotations),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod::build(fleet, spec, around)),
+                spec: Some(pod::build(validated, around)),
             },
             ..DeploymentSpec::default()
         }),

@@ -4,13 +4,17 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
-use tickwire_crd::{ClientCertificates, ClientIdentity, Feed, StreamServerSpec, TlsMode};
+use tickwire_crd::{ClientCertificates, ClientIdentity, Feed, TlsMode};
 
-use super::pod::{CLIENT_CA_FOLDER, RECORDING_FOLDER, TLS_FOLDER, USERS_FOLDER};
-use crate::fleet::Fleet;
+use super::pod::{CLIENT_CA_FOLDER, NATS_FOLDER, RECORDING_FOLDER, TLS_FOLDER, USERS_FOLDER};
+use crate::certificate::{CERTIFICATE, KEY};
+use crate::nats_secret::{self, NatsLogin, NatsSecret};
+use crate::validate::Validated;
 
-pub(super) fn build(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<EnvVar> {
-    let mut variables = credentials(fleet, spec);
+pub(super) fn build(validated: &Validated) -> Vec<EnvVar> {
+    let spec = &validated.spec;
+    let mut variables = credentials(&validated.fleet.credentials_secret_of(spec));
+    variables.extend(validated.nats.iter().flat_map(nats_login));
     let mut set = |name: &str, value: &dyn Display| {
         variables.push(EnvVar { name: name.into(), value: Some(value.to_string()), value_from: None });
     };
@@ -31,7 +35,11 @@ pub(super) fn build(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<EnvVar> {
     set("RING_RETENTION", &written(limits.ring_retention.get()));
     set("DRAIN_DELAY", &written(drain.delay.get()));
     set("DRAIN_WINDOW", &written(drain.window.get()));
-    set("DRAIN_TIMEOUT", &written(drain.effective_timeout()));
+    set("DRAIN_TIMEOUT", &written(drain.effective_timeout(limits.max_connections)));
+    if let Some(pace) = drain.reconnects_per_second {
+        // Of one server: no other drains at the same time.
+        set("DRAIN_RATE", &pace);
+    }
     set("LOG_FORMAT", &"json");
     if let Some(proxies) = &spec.service.proxy_protocol {
         set("PROXY_PROTOCOL_FROM", &proxies.from.join(","));
@@ -64,24 +72,54 @@ pub(super) fn build(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<EnvVar> {
     for (name, value) in feed(&spec.feed) {
         set(name, &value);
     }
+    if let Some(nats) = &validated.nats {
+        for (name, key) in nats_files(nats) {
+            set(name, &format!("{NATS_FOLDER}/{key}"));
+        }
+    }
     variables
 }
 
-fn credentials(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<EnvVar> {
-    let secret = fleet.credentials_secret_of(spec);
-    let from = |name: &str, key: &str| EnvVar {
+fn credentials(secret: &str) -> Vec<EnvVar> {
+    vec![from_secret("STREAM_USER", secret, "username"), from_secret("STREAM_PASS", secret, "password")]
+}
+
+fn nats_login(nats: &NatsSecret) -> Vec<EnvVar> {
+    let from = |name, key| from_secret(name, &nats.name, key);
+    match nats.login {
+        NatsLogin::User(..) => {
+            vec![from("FEED_NATS_USER", "username"), from("FEED_NATS_PASSWORD", "password")]
+        }
+        NatsLogin::Token(_) => vec![from("FEED_NATS_TOKEN", nats_secret::TOKEN)],
+        NatsLogin::Credentials(_) | NatsLogin::Nobody => Vec::new(),
+    }
+}
+
+/// The variables that name files, and under which key of the Secret each is.
+fn nats_files(nats: &NatsSecret) -> Vec<(&'static str, &'static str)> {
+    let variable = |key| match key {
+        nats_secret::CREDENTIALS => "FEED_NATS_CREDENTIALS_FILE",
+        nats_secret::AUTHORITIES => "FEED_NATS_CA_FILE",
+        CERTIFICATE => "FEED_NATS_CERT_FILE",
+        KEY => "FEED_NATS_KEY_FILE",
+        other => other,
+    };
+    nats.files().into_iter().map(|key| (variable(key), key)).collect()
+}
+
+fn from_secret(name: &str, secret: &str, key: &str) -> EnvVar {
+    EnvVar {
         name: name.into(),
         value: None,
         value_from: Some(EnvVarSource {
             secret_key_ref: Some(SecretKeySelector {
-                name: secret.clone(),
+                name: secret.into(),
                 key: key.into(),
                 optional: Some(false),
             }),
             ..EnvVarSource::default()
         }),
-    };
-    vec![from("STREAM_USER", "username"), from("STREAM_PASS", "password")]
+    }
 }
 
 fn feed(feed: &Feed) -> Vec<(&'static str, String)> {
@@ -92,6 +130,15 @@ fn feed(feed: &Feed) -> Vec<(&'static str, String)> {
             ("FEED_FILE", format!("{RECORDING_FOLDER}/{}", replay.config_map_ref.key)),
             ("FEED_SPEED", replay.speed.to_string()),
             ("FEED_LOOP", replay.repeat.to_string()),
+        ];
+    }
+    if let Some(nats) = &feed.nats {
+        return vec![
+            ("FEED", "nats".into()),
+            ("FEED_NATS_URL", nats.urls.join(",")),
+            ("FEED_NATS_STREAM", nats.stream.clone()),
+            ("FEED_SYMBOLS", nats.symbols.join(",")),
+            ("FEED_LATENESS", written(nats.lateness.get())),
         ];
     }
     let synthetic = feed.synthetic.clone().unwrap_or_default();

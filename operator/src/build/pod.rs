@@ -8,13 +8,14 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tickwire_crd::{Drain, StreamServerSpec};
+use tickwire_crd::StreamServerSpec;
 
 use super::{
     METRICS_PORT, METRICS_PORT_NUMBER, STREAM_PORT, STREAM_PORT_NUMBER, Surroundings, deployment,
     environment, none_if_empty,
 };
 use crate::fleet::Fleet;
+use crate::validate::Validated;
 
 /// The container's name.
 pub(crate) const CONTAINER: &str = "server";
@@ -28,6 +29,9 @@ pub(super) const USERS_FOLDER: &str = "/etc/tickwire/users";
 /// Where a recording is mounted.
 pub(super) const RECORDING_FOLDER: &str = "/etc/tickwire/recording";
 
+/// Where what servers show to NATS is mounted.
+pub(super) const NATS_FOLDER: &str = "/etc/tickwire/nats";
+
 /// The user that the image runs as: nobody's, and not root.
 const USER: i64 = 65532;
 
@@ -40,8 +44,9 @@ const AFTER_DRAIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// For how many seconds a server may fill its rings before it counts as failed.
 const STARTUP_SECONDS: i32 = 300;
 
-pub(super) fn build(fleet: &Fleet, spec: &StreamServerSpec, around: &Surroundings) -> PodSpec {
-    let (volumes, mounts) = mounted(fleet, spec).into_iter().unzip();
+pub(super) fn build(validated: &Validated, around: &Surroundings) -> PodSpec {
+    let (fleet, spec) = (&validated.fleet, &validated.spec);
+    let (volumes, mounts) = mounted(validated).into_iter().unzip();
     let secrets = &spec.image.pull_secrets;
     let scheduling = &spec.scheduling;
     PodSpec {
@@ -49,12 +54,12 @@ pub(super) fn build(fleet: &Fleet, spec: &StreamServerSpec, around: &Surrounding
         automount_service_account_token: Some(false),
         // Hundreds of variables for the Services of the namespace help nobody, and slow the start down.
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(grace_period(&spec.drain)),
+        termination_grace_period_seconds: Some(grace_period(spec)),
         security_context: Some(pod_security(spec)),
         image_pull_secrets: (!secrets.is_empty()).then(|| {
             secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }).collect()
         }),
-        containers: vec![container(fleet, spec, around, mounts)],
+        containers: vec![container(validated, around, mounts)],
         volumes: Some(volumes),
         node_selector: none_if_empty(&scheduling.node_selector),
         tolerations: (!scheduling.tolerations.is_empty()).then(|| scheduling.tolerations.clone()),
@@ -65,12 +70,8 @@ pub(super) fn build(fleet: &Fleet, spec: &StreamServerSpec, around: &Surrounding
     }
 }
 
-fn container(
-    fleet: &Fleet,
-    spec: &StreamServerSpec,
-    around: &Surroundings,
-    mounts: Vec<VolumeMount>,
-) -> Container {
+fn container(validated: &Validated, around: &Surroundings, mounts: Vec<VolumeMount>) -> Container {
+    let spec = &validated.spec;
     let port = |name: &str, container_port| ContainerPort {
         name: Some(name.into()),
         container_port,
@@ -81,7 +82,7 @@ fn container(
         name: CONTAINER.into(),
         image: Some(deployment::image(&spec.image, &around.server_image)),
         image_pull_policy: Some(spec.image.pull_policy.as_str().into()),
-        env: Some(environment::build(fleet, spec)),
+        env: Some(environment::build(validated)),
         ports: Some(vec![port(STREAM_PORT, STREAM_PORT_NUMBER), port(METRICS_PORT, METRICS_PORT_NUMBER)]),
         // A rollout goes on when a server is ready: so it asks often. A server that drains is left out by its deletion, whatever it answers; and one
         // answer that is late under load is no reason to have no server at all.
@@ -110,8 +111,9 @@ fn container(
 }
 
 /// Delay and timeout of the drain, and a little more; in seconds.
-fn grace_period(drain: &Drain) -> i64 {
-    let whole = drain.delay.get() + drain.effective_timeout() + AFTER_DRAIN;
+fn grace_period(spec: &StreamServerSpec) -> i64 {
+    let drain = &spec.drain;
+    let whole = drain.delay.get() + drain.effective_timeout(spec.limits.max_connections) + AFTER_DRAIN;
     i64::try_from(whole.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
@@ -174,7 +176,8 @@ fn spread(fleet: &Fleet, wanted: &[TopologySpreadConstraint]) -> Vec<TopologySpr
 }
 
 /// The files that the server reads. Secrets are mounted as folders, whose content the kubelet changes at once and the server reads anew.
-fn mounted(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<(Volume, VolumeMount)> {
+fn mounted(validated: &Validated) -> Vec<(Volume, VolumeMount)> {
+    let (fleet, spec) = (&validated.fleet, &validated.spec);
     let mut mounted = Vec::new();
     if let Some(secret) = fleet.tls_secret_of(spec) {
         mounted.push(secret_volume("tls", &secret, &["tls.crt", "tls.key"], TLS_FOLDER));
@@ -186,6 +189,9 @@ fn mounted(fleet: &Fleet, spec: &StreamServerSpec) -> Vec<(Volume, VolumeMount)>
     if let Some(users) = &spec.auth.users {
         let reference = &users.secret_ref;
         mounted.push(secret_volume("users", &reference.name, &[&reference.key], USERS_FOLDER));
+    }
+    if let Some(nats) = validated.nats.as_ref().filter(|nats| !nats.files().is_empty()) {
+        mounted.push(secret_volume("nats", &nats.name, &nats.files(), NATS_FOLDER));
     }
     if let Some(replay) = &spec.feed.replay {
         let reference = &replay.config_map_ref;

@@ -22,6 +22,7 @@ fn validated(spec: &str) -> Validated {
         operator_version: None,
         credentials_version: None,
         recording: Vec::new(),
+        nats: None,
         problems: Vec::new(),
         spec: server.spec,
     }
@@ -86,6 +87,30 @@ fn the_digest_is_another_for_whatever_is_read_at_the_start_only() {
         digest(pair("alices", "ecret"), ""),
     ];
     assert!(others.iter().all(|other| *other != one), "{one}: {others:?}");
+}
+
+#[test]
+fn another_login_to_nats_has_another_digest_and_another_certificate_for_it_has_not() {
+    use crate::nats_secret::{NatsLogin, NatsSecret};
+
+    let validated = validated("{}");
+    let first = issue(&validated, None, now()).unwrap();
+    let (mut next, _) = found_again(&validated, &first);
+    let mut digest = |login: Option<NatsLogin>, has_certificate| {
+        next.nats = login.map(|login| NatsSecret {
+            name: "bus".into(),
+            login,
+            has_authorities: false,
+            has_certificate,
+        });
+        digest_of(&next, pair("alice", "secret"), "")
+    };
+    let without = digest(None, false);
+    assert_eq!(without, digest(Some(NatsLogin::Nobody), false));
+    let token = digest(Some(NatsLogin::Token(b"one".to_vec())), false);
+    assert_eq!(token, digest(Some(NatsLogin::Token(b"one".to_vec())), true));
+    assert_ne!(token, without);
+    assert_ne!(token, digest(Some(NatsLogin::Token(b"other".to_vec())), false));
 }
 
 #[test]

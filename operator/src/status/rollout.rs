@@ -78,7 +78,7 @@ impl Rollout {
         }
     }
 
-    pub(super) fn progressing(&self, outcome: &Outcome<'_>) -> Verdict {
+    pub(super) fn progressing(&self, outcome: &Outcome<'_>, waits: Option<&str>) -> Verdict {
         let Self { wanted, updated, replicas, available, .. } = self;
         let verdict =
             |holds, reason, message| Verdict::new(ConditionType::Progressing, holds, reason, message);
@@ -96,10 +96,18 @@ impl Rollout {
             _ if self.is_complete() => {
                 verdict(false, COMPLETE, format!("all {wanted} servers are as specified"))
             }
+            _ if let Some(waits) = waits => verdict(true, "Draining", waits.to_owned()),
             _ if self.is_stalled => verdict(
                 false,
                 "Stalled",
                 format!("{updated} of {wanted} servers are as specified, and no more have come"),
+            ),
+            _ if replicas > wanted && updated == replicas => verdict(
+                true,
+                "ScalingDown",
+                format!(
+                    "{replicas} servers are there, and {wanted} are wanted; those with the fewest clients go first"
+                ),
             ),
             _ => {
                 let old = (replicas - updated).max(0);

@@ -1,10 +1,12 @@
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use tickwire_crd::ConditionType::{CertificateReady, Degraded, Progressing, Ready};
+use tickwire_crd::RebalancePhase;
 
 use super::*;
 use crate::apply::ApplyError;
 use crate::certificate::Validity;
+use crate::course::Course;
 use crate::kinds::Kinds;
 use crate::settings::ServerImage;
 use crate::validate::{CertificateSource, Credentials};
@@ -72,6 +74,19 @@ fn told_with(
     expiry: Option<Timestamp>,
     problems: Vec<Problem>,
 ) -> Told {
+    told_in(server, deployment, pods, expiry, problems, None, None)
+}
+
+/// The same, with more that is known.
+fn told_in(
+    server: &StreamServer,
+    deployment: Option<Deployment>,
+    pods: &[Pod],
+    expiry: Option<Timestamp>,
+    problems: Vec<Problem>,
+    waits: Option<&str>,
+    rebalance: Option<&RebalanceStatus>,
+) -> Told {
     let fleet = Fleet::of(server).unwrap();
     let validated = Validated {
         fleet: fleet.clone(),
@@ -83,12 +98,13 @@ fn told_with(
         operator_version: None,
         credentials_version: None,
         recording: Vec::new(),
+        nats: None,
         problems,
     };
     let mut issued = crate::issue::issue(&validated, None, now()).unwrap();
     issued.notes.clear();
     issued.certificate_validity = expiry.map(|not_after| Validity { not_before: Timestamp::MIN, not_after });
-    let prepared = build::build(&validated, &issued, &around());
+    let prepared = build::build(&validated, &issued, &Course::straight(&validated.spec, now()), &around());
     let applied = Resources::<Applied> {
         service_account: prepared.service_account,
         operator_secret: prepared.operator_secret,
@@ -107,16 +123,32 @@ fn told_with(
         prometheus_rule: prepared.prometheus_rule,
         state: std::marker::PhantomData,
     };
-    let situation =
-        Situation { server, fleet: &fleet, deployment: None, service: None, pods, connections: Some(12) };
+    let situation = Situation {
+        server,
+        fleet: &fleet,
+        deployment: None,
+        service: None,
+        pods,
+        connections: Some(12),
+        rebalance,
+        waits,
+    };
     status(situation, &Outcome::Applied(&validated, &issued, &applied), &around(), now())
 }
 
 /// What is told where nothing was applied, and this is the Deployment that runs.
 fn told(server: &StreamServer, deployment: Option<&Deployment>, outcome: &Outcome<'_>) -> Told {
     let fleet = Fleet::of(server).unwrap();
-    let situation =
-        Situation { server, fleet: &fleet, deployment, service: None, pods: &[], connections: None };
+    let situation = Situation {
+        server,
+        fleet: &fleet,
+        deployment,
+        service: None,
+        pods: &[],
+        connections: None,
+        rebalance: None,
+        waits: None,
+    };
     status(situation, outcome, &around(), now())
 }
 
@@ -173,6 +205,46 @@ fn during_a_rollout_it_is_ready_while_enough_serve_and_the_version_is_what_all_r
     let told = told_of(&server, whole(2), &[], later());
     assert_eq!(told.status.version.as_deref(), Some("0.2.0"));
     assert_eq!(reasons(&told), ["RolloutComplete"]);
+}
+
+#[test]
+fn a_rollout_that_waits_for_a_drain_is_under_way_and_says_for_whom() {
+    let server = server("{replicas: 2, drain: {reconnectsPerSecond: 100}}");
+    let held = deployment(json!({
+        "observedGeneration": 1, "replicas": 3, "updatedReplicas": 1, "readyReplicas": 3, "availableReplicas": 3,
+        "conditions": [{ "type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused" }],
+    }));
+    let waits = "waits until ticks-1 has drained: 12 clients are left";
+    let told = told_in(&server, Some(held), &[], later(), Vec::new(), Some(waits), None);
+    assert_eq!(assert_condition(&told, Progressing, "True", "Draining"), waits);
+    assert_condition(&told, Degraded, "False", "AsSpecified");
+    assert_eq!(reasons(&told), ["RolloutStarted", "Ready"]);
+}
+
+#[test]
+fn fewer_servers_than_there_are_are_on_their_way() {
+    let told = told_of(&server("{replicas: 2}"), whole(3), &[], later());
+    let message = assert_condition(&told, Progressing, "True", "ScalingDown");
+    assert!(message.contains("3 servers are there, and 2 are wanted"), "{message}");
+}
+
+#[test]
+fn how_evenly_clients_are_spread_is_in_the_status_and_its_beginning_and_end_are_told_once() {
+    let mut server = server("{replicas: 2, rebalance: {mode: On}}");
+    let seen =
+        |phase| RebalanceStatus { phase, servers: 2, fullest: 70, mean: 50, shed: 20, next_round: None };
+    for (phase, told_of_it) in [
+        (RebalancePhase::Balanced, None),
+        (RebalancePhase::Rebalancing, Some("RebalanceStarted")),
+        (RebalancePhase::Rebalancing, None),
+        (RebalancePhase::Balanced, Some("Rebalanced")),
+    ] {
+        let now = seen(phase);
+        let told = told_in(&server, Some(whole(2)), &[], later(), Vec::new(), None, Some(&now));
+        assert_eq!(told.status.rebalance.as_ref(), Some(&now));
+        assert_eq!(reasons(&told).into_iter().find(|reason| reason.contains("ebalance")), told_of_it);
+        server.status = Some(told.status);
+    }
 }
 
 #[test]
@@ -377,6 +449,8 @@ fn a_condition_keeps_its_time_while_its_status_stays() {
         service: None,
         pods: &[],
         connections: None,
+        rebalance: None,
+        waits: None,
     };
     let told = status(situation, &Outcome::Paused, &around(), hour_later);
     assert_eq!(told.status.condition(Ready).unwrap().last_transition_time, before);

@@ -169,6 +169,34 @@ fn a_recording_must_be_there_as_text_or_as_bytes() {
     }
 }
 
+const NATS: &str =
+    "{feed: {nats: {urls: ['nats://bus'], stream: TRADES, symbols: [A], secretRef: {name: bus}}}}";
+
+#[test]
+fn what_servers_show_to_nats_must_be_there_and_is_looked_for_only_where_it_is_named() {
+    let mut observed = observed(NATS);
+    let missing = problem(&observed);
+    assert_eq!(missing.reason, "SecretNotFound");
+    let words = "Secret bus (spec.feed.nats.secretRef) does not exist; create it, with the keys username and password";
+    assert!(missing.message.starts_with(words), "{missing}");
+    observed.nats = secret(&[("token", b"secret")]);
+    let nats = validate(&observed).0.nats.unwrap();
+    assert!(nats.name == "bus" && nats.login == crate::nats_secret::NatsLogin::Token(b"secret".to_vec()));
+    observed.nats = secret(&[("tokens", b"secret")]);
+    assert_eq!(problem(&observed).reason, "SecretKeyMissing");
+
+    observed.server.spec.feed.nats.as_mut().unwrap().secret_ref = None;
+    let (validated, _) = validate(&observed);
+    assert!(validated.problems.is_empty() && validated.nats.is_none());
+}
+
+#[test]
+fn a_change_of_the_secret_for_nats_is_a_reason_to_look() {
+    let server = observed(NATS).server;
+    assert!(crate::observe::refers_to_secret(&server, "bus"));
+    assert!(!crate::observe::refers_to_secret(&server, "another"));
+}
+
 #[test]
 fn all_problems_are_told_at_once() {
     let spec = "{auth: {secretRef: {name: a}, users: {secretRef: {name: b, key: c}}}, tls: {mode: Secret, secretRef: {name: d}}}";

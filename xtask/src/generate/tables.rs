@@ -114,7 +114,10 @@ fn metrics() -> Result<String> {
         writeln!(text, "| `{name}` | {kind} | {labels} | {help} |")?;
     }
     text.push_str(OPERATOR_METRICS);
-    let rendered = tickwire_operator::metrics::Metrics::new()?.render()?;
+    let metrics = tickwire_operator::metrics::Metrics::new()?;
+    // What is told of each StreamServer is there once there is one.
+    metrics.set_fleet((String::new(), String::new()), 0, Some(0), Some(1.0));
+    let rendered = metrics.render()?;
     let rendered = String::from_utf8(rendered)?;
     for line in rendered.lines() {
         let Some((name, help)) = line.strip_prefix("# HELP tickwire_").and_then(|rest| rest.split_once(' '))
@@ -124,9 +127,13 @@ fn metrics() -> Result<String> {
         let name = format!("tickwire_{name}");
         let kind = rendered.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} ")));
         let labels = rendered.lines().find_map(|line| line.strip_prefix(&format!("{name}{{")));
-        let labels = labels
-            .and_then(|rest| rest.split_once('='))
-            .map_or(String::new(), |(label, _)| format!("`{label}`"));
+        let labels: Vec<_> = labels
+            .and_then(|rest| rest.split_once('}'))
+            .into_iter()
+            .flat_map(|(labels, _)| labels.split(','))
+            .filter_map(|label| Some(format!("`{}`", label.split_once('=')?.0)))
+            .collect();
+        let labels = labels.join(", ");
         writeln!(text, "| `{name}` | {} | {labels} | {help} |", kind.unwrap_or_default())?;
     }
     Ok(text)

@@ -13,7 +13,7 @@ use kube::core::response::{StatusCause, StatusDetails};
 use serde_json::Value;
 
 use super::super::*;
-use super::{built, uid_of};
+use super::{built, straight, uid_of};
 
 /// An API server that keeps what it is sent, and refuses what the test wants it to. Of an apply it knows no more than that it merges.
 #[derive(Clone, Default)]
@@ -135,7 +135,16 @@ impl Fake {
 
     /// Applies what is built of it.
     pub(super) async fn apply(&self, validated: &Validated) -> Result<Resources<Applied>, ApplyErrors> {
-        apply(&self.client(), validated.kinds, validated, built(validated)).await
+        self.apply_on(validated, &straight(validated)).await
+    }
+
+    /// The same, on this course.
+    pub(super) async fn apply_on(
+        &self,
+        validated: &Validated,
+        course: &Course,
+    ) -> Result<Resources<Applied>, ApplyErrors> {
+        apply(&self.client(), validated.kinds, validated, course, built(validated)).await
     }
 
     /// The same, where not all is taken.
@@ -177,6 +186,11 @@ impl State {
         }
     }
 
+    /// What was asked for, the first first.
+    pub(super) fn objects_asked(&self) -> Vec<String> {
+        self.requests.iter().map(Request::object).collect()
+    }
+
     pub(super) fn store(&mut self, object: &str, mut content: Value) -> Value {
         self.version += 1;
         content["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -186,14 +200,19 @@ impl State {
     }
 }
 
-/// As a merge patch does (RFC 7386), but for null.
+/// As a merge patch does (RFC 7386).
 pub(super) fn merge(target: &mut Value, patch: &Value) {
     match patch {
         Value::Object(fields) => {
             if !target.is_object() {
                 *target = json!({});
             }
-            fields.iter().for_each(|(name, value)| merge(&mut target[name], value));
+            for (name, value) in fields {
+                match (value, target.as_object_mut()) {
+                    (Value::Null, Some(target)) => drop(target.remove(name)),
+                    _ => merge(&mut target[name], value),
+                }
+            }
         }
         other => *target = other.clone(),
     }
