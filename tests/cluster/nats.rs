@@ -68,7 +68,7 @@ impl<'a> Nats<'a> {
         let child = Command::new(program)
             .args(["publish", "--server", &format!("nats://{}", self.address), "--stream", STREAM])
             .args(["--subject", "ticks", "--synthetic", "forever", "--symbols", SYMBOLS])
-            .args(["--rate", &rate.to_string()])
+            .args(["--pace", &rate.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -163,6 +163,8 @@ pub(crate) struct Publisher(Option<Child>);
 impl Publisher {
     /// Has it end; nothing is published after this.
     pub(crate) fn stop(mut self) {
+        let has_ended = self.0.as_mut().expect("it was started").try_wait().expect("it can be looked at");
+        assert!(has_ended.is_none(), "it published all the time: {has_ended:?}");
         self.end();
     }
 

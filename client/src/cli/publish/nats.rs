@@ -20,6 +20,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where NATS is, and who asks.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "nats-options")]
 #[command(next_help_heading = "NATS")]
 pub(super) struct Args {
     /// Where NATS is; several addresses, separated by commas, are those of one cluster. tls:// is with TLS.

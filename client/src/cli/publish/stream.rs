@@ -16,6 +16,7 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// The stream that keeps the trades.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "stream-options")]
 pub(super) struct Args {
     /// The stream that keeps the trades.
     #[arg(long, value_name = "NAME", value_parser = stream_name)]
