@@ -49,7 +49,7 @@ pub(super) fn build(fleet: &Fleet, spec: &StreamServerSpec, around: &Surrounding
         automount_service_account_token: Some(false),
         // Hundreds of variables for the Services of the namespace help nobody, and slow the start down.
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(grace_period(&spec.drain)),
+        termination_grace_period_seconds: Some(whole_seconds(grace_period(&spec.drain))),
         security_context: Some(pod_security(spec)),
         image_pull_secrets: (!secrets.is_empty()).then(|| {
             secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }).collect()
@@ -109,10 +109,14 @@ fn container(
     }
 }
 
-/// Delay and timeout of the drain, and a little more; in seconds.
-fn grace_period(drain: &Drain) -> i64 {
-    let whole = drain.delay.get() + drain.effective_timeout() + AFTER_DRAIN;
-    i64::try_from(whole.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+/// Delay and timeout of the drain, and a little more.
+pub(super) fn grace_period(drain: &Drain) -> std::time::Duration {
+    drain.delay.get() + drain.effective_timeout() + AFTER_DRAIN
+}
+
+/// Rounded up.
+fn whole_seconds(time: std::time::Duration) -> i64 {
+    i64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
 fn probe(path: &str) -> Probe {
