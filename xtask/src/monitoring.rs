@@ -140,6 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_excused_is_asked_for_somewhere() {
+        let (dashboard, alerts) = (Dashboard::read().unwrap(), alerts::metrics().unwrap());
+        for (metric, _) in WITHOUT_CLUSTER.iter().chain(WITHOUT_OTHERS) {
+            assert!(dashboard.shows(metric) || alerts.contains(*metric), "{metric} is in no query");
+        }
+    }
+
+    #[test]
     fn a_time_is_a_number_of_seconds_or_a_date() {
         assert_eq!(time("1700000000.5"), Ok(1_700_000_000.5));
         assert_eq!(time("2023-11-14T22:13:20Z"), Ok(1_700_000_000.0));

@@ -111,15 +111,7 @@ pub(super) fn check_metrics(
     period: Period,
     without: &[(&str, &str)],
 ) -> Result<(usize, Vec<String>)> {
-    let mut metrics = BTreeSet::new();
-    for rules in Rules::all()? {
-        for alert in rules.alerts() {
-            let expression = alert["expr"].as_str().context("an alert has an expression")?;
-            let found = selected(expression);
-            ensure!(!found.is_empty(), "no metric is found in {expression:?}");
-            metrics.extend(found);
-        }
-    }
+    let metrics = metrics()?;
     let mut wrong = Vec::new();
     for metric in &metrics {
         let is_there = !prometheus.label_values("__name__", metric, period)?.is_empty();
@@ -132,6 +124,20 @@ pub(super) fn check_metrics(
         }
     }
     Ok((metrics.len(), wrong))
+}
+
+/// The metrics by which the alerts go.
+pub(super) fn metrics() -> Result<BTreeSet<String>> {
+    let mut metrics = BTreeSet::new();
+    for rules in Rules::all()? {
+        for alert in rules.alerts() {
+            let expression = alert["expr"].as_str().context("an alert has an expression")?;
+            let found = selected(expression);
+            ensure!(!found.is_empty(), "no metric is found in {expression:?}");
+            metrics.extend(found);
+        }
+    }
+    Ok(metrics)
 }
 
 /// The metrics of an expression: names before a brace.

@@ -183,6 +183,13 @@ impl Dashboard {
         Ok(values)
     }
 
+    /// Whether a query of a panel has this metric.
+    #[cfg(test)]
+    pub(super) fn shows(&self, metric: &str) -> bool {
+        let mut queries = self.rows.iter().flat_map(|row| &row.panels).flat_map(|panel| &panel.queries);
+        queries.any(|query| has_metric(&query.expression, metric))
+    }
+
     /// Runs every query. Answers how many there are, and what is wrong with which: those with one of the metrics in `without` must have no
     /// data, all others must have some.
     pub(super) fn check(
