@@ -15,6 +15,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -33,6 +34,25 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// StreamServers looked at at once.
 const CONCURRENCY: u16 = 16;
+
+/// How long all watches rest after one of them has failed: kube has one pause for all. After a restart of the API server each of them fails, twice as a
+/// rule; a pause that grew with each failure, as kube's own does, would leave the operator blind for many minutes.
+const WATCH_PAUSE: Duration = Duration::from_millis(250);
+
+/// The same pause each time.
+struct WatchPause;
+
+impl Iterator for WatchPause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(WATCH_PAUSE)
+    }
+}
+
+impl Backoff for WatchPause {
+    fn reset(&mut self) {}
+}
 
 /// Where StreamServers are looked after.
 #[derive(Clone)]
@@ -75,6 +95,7 @@ pub async fn run(
 ) {
     let controller = Controller::new(scope.api::<Object>(), watcher::Config::default())
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .trigger_backoff(WatchPause)
         .graceful_shutdown_on(stop);
     let controller = owned::<Deployment>(controller, scope);
     let controller = owned::<Service>(controller, scope);

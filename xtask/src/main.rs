@@ -6,12 +6,15 @@ mod demo;
 mod fuzz;
 mod generate;
 mod images;
+mod monitoring;
 mod picture;
+mod plot;
 mod process;
 mod replay;
 mod test;
 mod tools;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -87,21 +90,77 @@ enum Command {
     /// Replay a CSV of trades through a server, and check that what comes out is what is in the file.
     Replay {
         /// A CSV with the header time,symbol,price,size, times in UTC.
-        file: std::path::PathBuf,
+        file: PathBuf,
     },
     /// Draw the picture in README.md from a run of the demo.
     Picture,
+    /// Draw the dashboard as a picture, with what a Prometheus has of it; without --prometheus, of a run of its own.
+    DashboardPicture {
+        #[command(flatten)]
+        prometheus: PrometheusArgs,
+        /// Only these rows of it; may be given more than once.
+        #[arg(long = "row", value_name = "TITLE")]
+        rows: Vec<String>,
+        /// Where it goes.
+        #[arg(short, long, value_name = "FILE", default_value_os_t = monitoring::default_picture())]
+        output: PathBuf,
+    },
+    /// Draw a timeline: a CSV whose first column is `seconds`, and whose header names the others.
+    Plot {
+        /// The CSV.
+        file: PathBuf,
+        /// Where the picture goes.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// What stands above it; without it, the file's name.
+        #[arg(long)]
+        title: Option<String>,
+        /// A column that goes by an axis on the right; may be given more than once.
+        #[arg(long, value_name = "COLUMN")]
+        right: Vec<String>,
+        /// A column that has a chart of its own below; may be given more than once.
+        #[arg(long, value_name = "COLUMN")]
+        below: Vec<String>,
+        /// A column that keeps its value until the next row; may be given more than once.
+        #[arg(long, value_name = "COLUMN")]
+        step: Vec<String>,
+    },
+    /// Run every query of the dashboard on the Prometheus of a cluster: each must have data.
+    #[command(hide = true)]
+    DashboardQueries {
+        #[command(flatten)]
+        prometheus: PrometheusArgs,
+    },
     /// The reading side of the floor that `bench delivery` measures against.
     #[command(hide = true)]
-    FloorReader { address: std::net::SocketAddr, connections: usize, hello: Option<std::path::PathBuf> },
+    FloorReader { address: std::net::SocketAddr, connections: usize, hello: Option<PathBuf> },
     /// One of the strangers of `bench hostile`.
     #[command(hide = true)]
-    Attack {
-        kind: bench::hostile::Attack,
-        address: std::net::SocketAddr,
-        ca: std::path::PathBuf,
-        seconds: u64,
-    },
+    Attack { kind: bench::hostile::Attack, address: std::net::SocketAddr, ca: PathBuf, seconds: u64 },
+}
+
+/// A Prometheus, and what of it is looked at.
+#[derive(clap::Args)]
+struct PrometheusArgs {
+    /// Where it is, such as http://127.0.0.1:9090.
+    #[arg(long = "prometheus", value_name = "URL")]
+    url: Option<String>,
+    /// From when on: seconds since 1970, or like 2026-01-02T03:04:05Z. Default: an hour before --to.
+    #[arg(long, value_name = "TIME", value_parser = monitoring::time, requires = "url")]
+    from: Option<f64>,
+    /// Until when. Default: now.
+    #[arg(long, value_name = "TIME", value_parser = monitoring::time, requires = "url")]
+    to: Option<f64>,
+    /// Over how long rates are taken: four times as long as between two scrapes.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2m")]
+    rate_interval: Duration,
+}
+
+impl PrometheusArgs {
+    fn source(self) -> Option<monitoring::Source> {
+        let Self { url, from, to, rate_interval } = self;
+        url.map(|url| monitoring::Source { url, from, to, rate_interval })
+    }
 }
 
 fn main() -> ExitCode {
@@ -120,6 +179,13 @@ fn main() -> ExitCode {
         }
         Command::Replay { file } => replay::run(&file),
         Command::Picture => picture::run(),
+        Command::DashboardPicture { prometheus, rows, output } => {
+            monitoring::picture(prometheus.source().as_ref(), &rows, &output)
+        }
+        Command::Plot { file, output, title, right, below, step } => {
+            plot::run(&file, &output, &plot::Timeline { title, right, below, step })
+        }
+        Command::DashboardQueries { prometheus } => monitoring::queries(prometheus.source().as_ref()),
         Command::FloorReader { address, connections, hello } => {
             bench::floor::read(address, connections, hello.as_deref())
         }

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{cargo, succeed};
-use crate::{fuzz, generate, tools};
+use crate::{fuzz, generate, monitoring, tools};
 
 /// Executions of each fuzz target: what it takes to go through the corpus and some seconds beyond it.
 const FUZZ_RUNS: u64 = 200_000;
@@ -24,6 +24,8 @@ pub(crate) enum Part {
     Clippy,
     /// Unit tests, integration tests, doctests.
     Tests,
+    /// Alerts by promtool, and every query of the dashboard on a Prometheus that has scraped real servers.
+    Monitoring,
     /// The operator, its chart and the images on a real Kubernetes.
     Cluster,
     /// A short run of each fuzz target; Clippy for them.
@@ -122,6 +124,7 @@ impl Part {
                     .args(["doc", "--workspace", "--all-features", "--no-deps", "--locked"])
                     .env("RUSTDOCFLAGS", "--deny warnings"),
             ),
+            Self::Monitoring => monitoring::test(),
             Self::Cluster => return cluster::run(),
             Self::Dependencies => return dependencies(),
         };

@@ -130,10 +130,11 @@ struct Service {
     name: &'static str,
 }
 
-const SERVICES: [Service; 3] = [
+const SERVICES: [Service; 4] = [
     Service { package: "etcd-server", name: "etcd" },
     Service { package: "containerd", name: "containerd" },
     Service { package: "haproxy", name: "haproxy" },
+    Service { package: "prometheus", name: "prometheus" },
 ];
 
 impl Service {

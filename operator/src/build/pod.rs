@@ -54,7 +54,7 @@ pub(super) fn build(validated: &Validated, around: &Surroundings) -> PodSpec {
         automount_service_account_token: Some(false),
         // Hundreds of variables for the Services of the namespace help nobody, and slow the start down.
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(grace_period(spec)),
+        termination_grace_period_seconds: Some(whole_seconds(grace_period(spec))),
         security_context: Some(pod_security(spec)),
         image_pull_secrets: (!secrets.is_empty()).then(|| {
             secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }).collect()
@@ -110,11 +110,15 @@ fn container(validated: &Validated, around: &Surroundings, mounts: Vec<VolumeMou
     }
 }
 
-/// Delay and timeout of the drain, and a little more; in seconds.
-fn grace_period(spec: &StreamServerSpec) -> i64 {
+/// Delay and timeout of the drain, and a little more.
+pub(super) fn grace_period(spec: &StreamServerSpec) -> std::time::Duration {
     let drain = &spec.drain;
-    let whole = drain.delay.get() + drain.effective_timeout(spec.limits.max_connections) + AFTER_DRAIN;
-    i64::try_from(whole.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+    drain.delay.get() + drain.effective_timeout(spec.limits.max_connections) + AFTER_DRAIN
+}
+
+/// Rounded up.
+fn whole_seconds(time: std::time::Duration) -> i64 {
+    i64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
 fn probe(path: &str) -> Probe {

@@ -1,11 +1,19 @@
-//! What Prometheus raises an alarm about; docs/OPERATIONS.md says what to do then.
+//! What Prometheus raises an alarm about; docs/OPERATIONS.md has a section for each alert: what it means, what to look at, what to do.
+
+mod alert;
+mod clients;
+mod feed;
+mod scaling;
+mod servers;
 
 use std::time::Duration;
 
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
-use tickwire_crd::TlsMode;
+use tickwire_crd::StreamServerSpec;
 
+use self::alert::Alert;
+use crate::fleet::Fleet;
 use crate::kinds;
 use crate::validate::Validated;
 
@@ -14,94 +22,73 @@ pub(super) fn build(validated: &Validated) -> Option<DynamicObject> {
     if !(monitoring.enabled && monitoring.alerts && validated.kinds.prometheus_rule) {
         return None;
     }
-    let mut object = DynamicObject::new(&fleet.name, &kinds::prometheus_rule()).data(json!({
-        "spec": { "groups": [{ "name": format!("tickwire.{}.{}", fleet.namespace, fleet.name), "rules": alerts(validated) }] },
-    }));
+    let mut object = DynamicObject::new(&fleet.name, &kinds::prometheus_rule())
+        .data(json!({ "spec": alert_rules(fleet, &validated.spec) }));
     object.metadata = fleet.metadata(fleet.name.clone(), "metrics");
     let own = object.metadata.labels.take().unwrap_or_default();
     object.metadata.labels = Some(monitoring.labels.clone().into_iter().chain(own).collect());
     Some(object)
 }
 
-fn alerts(validated: &Validated) -> Vec<Value> {
-    let fleet = &validated.fleet;
-    let of = format!("namespace=\"{}\",service=\"{}\"", fleet.namespace, fleet.metrics_service());
-    let full = f64::from(validated.spec.limits.max_connections) * 0.9;
-    let alert = |name: &str, severity: &str, wait: &str, expression: String, summary: &str| {
+/// The alerts of a fleet, as a rule file of Prometheus has them: an object with `groups`.
+#[must_use]
+pub fn alert_rules(fleet: &Fleet, spec: &StreamServerSpec) -> Value {
+    let subject = Subject::new(fleet, spec);
+    let group = |topic: &str, alerts: Vec<Alert>| {
         json!({
-            "alert": name,
-            "expr": expression,
-            "for": wait,
-            "labels": { "severity": severity },
-            "annotations": {
-                "summary": format!("{summary} (StreamServer {}/{})", fleet.namespace, fleet.name),
-                "runbook": "docs/OPERATIONS.md#alerts",
-            },
+            "name": format!("tickwire.{}.{}.{topic}", fleet.namespace, fleet.name),
+            "rules": alerts.iter().map(|alert| alert.rule(fleet)).collect::<Vec<_>>(),
         })
     };
-    let no_server = alert(
-        "TickwireNoServer",
-        "critical",
-        "2m",
-        format!("sum(up{{{of}}}) == 0 or absent(up{{{of}}})"),
-        "No server answers",
-    );
-    // Where none is asked for, none has to answer.
-    let no_server = (validated.spec.replicas > 0).then_some(no_server);
-    let certificate_ends_in = certificate_ends_in(validated).as_secs();
-    let others = vec![
-        alert(
-            "TickwireFeedBehind",
-            "critical",
-            "1m",
-            format!("max by (pod) (tickwire_feed_lag_seconds{{{of}}}) > 1"),
-            "A server publishes ticks more than a second late",
-        ),
-        alert(
-            "TickwireAlmostFull",
-            "warning",
-            "5m",
-            format!("max by (pod) (active_connections{{{of}}}) > {full}"),
-            "A server has more than nine tenths of the connections that it may have",
-        ),
-        alert(
-            "TickwireSlowConsumers",
-            "warning",
-            "10m",
-            format!("sum(rate(tickwire_connections_closed_total{{{of},reason=\"slow_consumer\"}}[5m])) > 1"),
-            "More than one client a second is closed as it does not keep up",
-        ),
-        alert(
-            "TickwireResumesLost",
-            "warning",
-            "5m",
-            format!("sum(rate(tickwire_resumes_total{{{of},result=\"unavailable\"}}[5m])) > 0"),
-            "Clients come back for ticks that no server keeps any more",
-        ),
-        alert(
-            "TickwireCertificateEnds",
-            "critical",
-            "1h",
-            format!(
-                "min by (pod) (tickwire_tls_certificate_expiry_timestamp_seconds{{{of}}} > 0) - time() < {certificate_ends_in}"
-            ),
-            "A server's certificate should have been renewed long ago, and ends soon",
-        ),
-    ];
-    no_server.into_iter().chain(others).collect()
+    json!({ "groups": [
+        group("servers", servers::alerts(&subject)),
+        group("feed", feed::alerts(&subject)),
+        group("clients", clients::alerts(&subject)),
+        group("scaling", scaling::alerts(&subject)),
+    ] })
 }
 
-/// A certificate that is good for so long yet has not been renewed when it should have been: half of the time that there is for it, and at
-/// most a week.
-fn certificate_ends_in(validated: &Validated) -> Duration {
-    let tls = &validated.spec.tls;
-    let renew_before = match tls.mode {
-        TlsMode::SelfSigned => Some(tls.self_signed.clone().unwrap_or_default().renew_before),
-        TlsMode::CertManager => tls.cert_manager.as_ref().and_then(|wanted| wanted.renew_before),
-        TlsMode::Secret | TlsMode::Disabled => None,
-    };
-    renew_before.map_or(WEEK, |renew_before| WEEK.min(renew_before.get() / 2))
+/// Whom the alerts are about.
+struct Subject<'a> {
+    fleet: &'a Fleet,
+    spec: &'a StreamServerSpec,
+    /// The matchers by which the fleet's samples are found; there is room for more behind them.
+    of: String,
+    /// Over how long rates are taken.
+    window: tickwire_crd::Duration,
+    /// How old a sample may be until the next one comes.
+    lag: tickwire_crd::Duration,
 }
 
-/// Time enough for a person.
-const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Long enough to be no accident, short enough to be news.
+const WINDOW: Duration = Duration::from_secs(5 * 60);
+
+/// Samples that a rate takes to go on when one is missing.
+const SAMPLES: u32 = 4;
+
+/// What servers differ by although they are equally far: they are not asked at the same moment.
+const LAG: Duration = Duration::from_secs(60);
+
+impl<'a> Subject<'a> {
+    fn new(fleet: &'a Fleet, spec: &'a StreamServerSpec) -> Self {
+        let interval = spec.monitoring.interval.get();
+        Self {
+            fleet,
+            spec,
+            of: format!("namespace=\"{}\",service=\"{}\"", fleet.namespace, fleet.metrics_service()),
+            window: whole_seconds(WINDOW.max(interval * SAMPLES)),
+            lag: whole_seconds(LAG.max(interval * 2)),
+        }
+    }
+
+    /// Connections of the servers that are to stay: those of a server that drains say nothing of the fleet.
+    fn staying(&self) -> String {
+        let of = &self.of;
+        format!("(active_connections{{{of}}} unless on (pod) (tickwire_draining{{{of}}} == 1))")
+    }
+}
+
+/// Rounded up.
+fn whole_seconds(time: Duration) -> tickwire_crd::Duration {
+    tickwire_crd::Duration::from_secs(time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+}
