@@ -221,8 +221,9 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     let rebalance =
         told.tell(&Outcome::Applied(&validated, &issued, &applied), course.waits.as_deref()).await?;
     let due = issued.look_again.map(|moment| until(moment, now).max(SOON));
-    let round =
-        rebalance.and_then(|rebalance| rebalance.next_round).map(|moment| until(moment.0, now).max(SOON));
+    // One that is over and not followed by another waits for something else to come to its end.
+    let round = rebalance.and_then(|rebalance| rebalance.next_round).filter(|moment| moment.0 > now);
+    let round = round.map(|moment| until(moment.0, now).max(SOON));
     let due = [due, round, course.look_again].into_iter().flatten().min();
     Ok(Action::requeue(context.poll_interval.min(due.unwrap_or(Duration::MAX))))
 }
@@ -261,7 +262,7 @@ impl Teller<'_> {
         let observed = self.observed;
         let (spec, fleet) = (&observed.server.spec, &observed.fleet);
         // After everything else, unless something waits for it: a server that does not answer holds nothing up.
-        let is_urgent = spec.rebalance.mode != RebalanceMode::Off;
+        let is_urgent = spec.rebalance.mode != RebalanceMode::Never;
         let load = self.context.connections.load(fleet, &observed.pods, is_urgent, self.now).await;
         let connections = self.context.connections.of(fleet);
         let rebalance = self.rebalance(outcome, &load).await;
@@ -298,7 +299,7 @@ impl Teller<'_> {
     async fn rebalance(&self, outcome: &Outcome<'_>, load: &Load) -> Option<RebalanceStatus> {
         let (spec, metrics) = (&self.observed.server.spec, &self.context.metrics);
         let before = self.observed.server.status.as_ref().and_then(|status| status.rebalance.clone());
-        if spec.rebalance.mode == RebalanceMode::Off {
+        if spec.rebalance.mode == RebalanceMode::Never {
             return None;
         }
         let Some(servers) = steady(outcome, load, spec.replicas) else { return before };

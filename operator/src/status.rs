@@ -1,4 +1,4 @@
-//! The sixth step: what has become of it, as conditions that a person can act on. What is said follows from what was applied and from what the
+//! The seventh step: what has become of it, as conditions that a person can act on. What is said follows from what was applied and from what the
 //! pods say; no client, and the time is given.
 
 mod certificate;

@@ -230,7 +230,7 @@ fn fewer_servers_than_there_are_are_on_their_way() {
 
 #[test]
 fn how_evenly_clients_are_spread_is_in_the_status_and_its_beginning_and_end_are_told_once() {
-    let mut server = server("{replicas: 2, rebalance: {mode: On}}");
+    let mut server = server("{replicas: 2, rebalance: {mode: Always}}");
     let seen =
         |phase| RebalanceStatus { phase, servers: 2, fullest: 70, mean: 50, shed: 20, next_round: None };
     for (phase, told_of_it) in [
