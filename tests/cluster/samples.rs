@@ -215,7 +215,6 @@ fn node_port() {
 #[test]
 fn network_policy() {
     try_sample(
-        "nats",
         "network-policy",
         |_| {},
         |server| {
@@ -402,6 +401,7 @@ fn every_sample_is_tried() {
         "minimal",
         "monitoring",
         "mutual-tls",
+        "nats",
         "network-policy",
         "node-port",
         "own-credentials",
