@@ -270,7 +270,10 @@ fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> 
         notes.extend(match (type_, condition.status.as_str(), was) {
             (ConditionType::Degraded, "True", _) => Some(Note::warning(condition.reason.clone(), message)),
             (ConditionType::Degraded, "False", Some("True")) => Some(Note::normal("Recovered", message)),
-            (ConditionType::Progressing, "True", _) => Some(Note::normal("RolloutStarted", message)),
+            // That it waits, and goes on again, is still the same rollout.
+            (ConditionType::Progressing, "True", was) if was != Some("True") => {
+                Some(Note::normal("RolloutStarted", message))
+            }
             (ConditionType::Progressing, "False", Some("True")) if condition.reason == rollout::COMPLETE => {
                 Some(Note::normal("RolloutComplete", message))
             }
