@@ -18,16 +18,16 @@ pub struct Rebalance {
     pub connections_per_second: i32,
 }
 
-/// When clients are moved.
+/// When clients are moved. Not On and Off: in a YAML file these are true and false.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RebalanceMode {
     /// Never.
     #[default]
-    Off,
+    Never,
     /// After servers were added, until they have their share.
     ScaleUp,
     /// Whenever a server has too many.
-    On,
+    Always,
 }
 
 impl Default for Rebalance {

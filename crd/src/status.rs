@@ -26,7 +26,7 @@ pub struct StreamServerStatus {
     /// The clients connected to all servers together, as last read from them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_connections: Option<i64>,
-    /// How evenly the clients are spread, where spec.rebalance is not Off.
+    /// How evenly the clients are spread, where spec.rebalance.mode is not Never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<RebalanceStatus>,
     /// Where clients connect: host and port.

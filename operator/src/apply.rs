@@ -1,4 +1,4 @@
-//! The fifth step: makes the API server have what was built, by server-side apply under one field manager, and removes what is no longer
+//! The sixth step: makes the API server have what was built, by server-side apply under one field manager, and removes what is no longer
 //! wanted. What a person adds beside stays.
 
 use std::fmt::Debug;

@@ -1,5 +1,5 @@
-//! The fourth step: from what was validated and issued to the objects that should be there. A pure function: no client, clock or chance; so
-//! it is tested from a few lines of YAML (operator/tests/build.rs).
+//! The fifth step: from what was validated and issued to the objects that should be there, as far as the course goes. A pure function: no client, clock or
+//! chance; so it is tested from a few lines of YAML (operator/tests/build.rs).
 
 mod autoscaler;
 mod certificate;

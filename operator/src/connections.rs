@@ -20,10 +20,10 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT_OF_ALL: Duration = Duration::from_secs(5);
 
 /// How soon a fleet is asked again that has not answered yet, or of which somebody waits for the newest numbers.
-pub(crate) const SOONER: Duration = Duration::from_secs(1);
+const SOONER: Duration = Duration::from_secs(1);
 
 /// How many servers are asked at once.
-const AT_ONCE: usize = 32;
+pub(crate) const AT_ONCE: usize = 32;
 
 /// The longest answer that is read, in bytes; a server's metrics are some 30 KiB.
 const MAX_ANSWER: usize = 1 << 20;

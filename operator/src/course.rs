@@ -1,4 +1,5 @@
-//! How far a fleet may go in this pass: servers that drain send their clients to the others, which should not be too many at once.
+//! The fourth step: how far a fleet may go in this pass, as servers that drain send their clients to the others. No client; who has how many connections
+//! is given, as is the time.
 
 use std::time::Duration;
 

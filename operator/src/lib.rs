@@ -1,12 +1,11 @@
 //! The operator: keeps a fleet of stream servers running for each StreamServer.
 //!
 //! ```text
-//! StreamServer ─ observe ─► validate ─► issue ─► build (pure) ─► apply (server-side) ─► status
-//!                  └─► load ─► course ─────────────┘                    rebalance ─┘
+//! StreamServer ─ observe ─► validate ─► issue ─► course ─► build (pure) ─► apply (server-side) ─► status
 //! ```
 //!
 //! The modules stand in the order in which a change of an object meets them. `run` sets up what is around: the admin port, the leadership, the
-//! controller. `controller` says what is watched, `reconcile` is the line above, and writes the status that `status` has found words for. Of the six only
+//! controller. `controller` says what is watched, `reconcile` is the line above, and writes the status that `status` has found words for. Of the seven only
 //! `observe` and `apply` have a client of the API server, and only `issue` has chance. So what is between is tested from a few lines of YAML.
 
 pub mod settings;

@@ -57,7 +57,7 @@ pub fn decide(
     servers: &[u64],
     now: Timestamp,
 ) -> Option<Decision> {
-    if settings.mode == RebalanceMode::Off || servers.is_empty() {
+    if settings.mode == RebalanceMode::Never || servers.is_empty() {
         return None;
     }
     let spread = Spread::of(servers);
@@ -67,9 +67,9 @@ pub fn decide(
     let has_stalled =
         before.is_some_and(|before| before.phase == RebalancePhase::Stalled && before.servers == count);
     let may_begin = match settings.mode {
-        RebalanceMode::Off => false,
+        RebalanceMode::Never => false,
         RebalanceMode::ScaleUp => has_grown,
-        RebalanceMode::On => true,
+        RebalanceMode::Always => true,
     };
     let status = |phase, shed| RebalanceStatus {
         phase,

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, future, stream};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
@@ -18,7 +19,7 @@ use tickwire_crd::{
 use crate::apply::{ApplyErrors, apply};
 use crate::backoff::Backoff;
 use crate::build::{Surroundings, build};
-use crate::connections::Connections;
+use crate::connections::{AT_ONCE, Connections};
 use crate::course::Course;
 use crate::fleet::{Fleet, IncompleteObject, MANAGER};
 use crate::issue::{IssueError, issue, until};
@@ -200,7 +201,8 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     } else {
         context.connections.known_load(fleet, pods, now)
     };
-    let course = Course::of(&validated.spec, observed.deployment.as_ref(), &load, now);
+    // The time anew: servers may have taken some to answer, and who is chosen has to be so for a while.
+    let course = Course::of(&validated.spec, observed.deployment.as_ref(), &load, Timestamp::now());
 
     // build (no client)
     let resources = build(&validated, &issued, &course, &context.around);
@@ -221,8 +223,9 @@ async fn bring_about(context: &Context, fleet: Fleet) -> Result<Action, Reconcil
     let rebalance =
         told.tell(&Outcome::Applied(&validated, &issued, &applied), course.waits.as_deref()).await?;
     let due = issued.look_again.map(|moment| until(moment, now).max(SOON));
-    let round =
-        rebalance.and_then(|rebalance| rebalance.next_round).map(|moment| until(moment.0, now).max(SOON));
+    // One that is over and not followed by another waits for something else to come to its end.
+    let round = rebalance.and_then(|rebalance| rebalance.next_round).filter(|moment| moment.0 > now);
+    let round = round.map(|moment| until(moment.0, now).max(SOON));
     let due = [due, round, course.look_again].into_iter().flatten().min();
     Ok(Action::requeue(context.poll_interval.min(due.unwrap_or(Duration::MAX))))
 }
@@ -261,7 +264,7 @@ impl Teller<'_> {
         let observed = self.observed;
         let (spec, fleet) = (&observed.server.spec, &observed.fleet);
         // After everything else, unless something waits for it: a server that does not answer holds nothing up.
-        let is_urgent = spec.rebalance.mode != RebalanceMode::Off;
+        let is_urgent = spec.rebalance.mode != RebalanceMode::Never;
         let load = self.context.connections.load(fleet, &observed.pods, is_urgent, self.now).await;
         let connections = self.context.connections.of(fleet);
         let rebalance = self.rebalance(outcome, &load).await;
@@ -298,7 +301,7 @@ impl Teller<'_> {
     async fn rebalance(&self, outcome: &Outcome<'_>, load: &Load) -> Option<RebalanceStatus> {
         let (spec, metrics) = (&self.observed.server.spec, &self.context.metrics);
         let before = self.observed.server.status.as_ref().and_then(|status| status.rebalance.clone());
-        if spec.rebalance.mode == RebalanceMode::Off {
+        if spec.rebalance.mode == RebalanceMode::Never {
             return None;
         }
         let Some(servers) = steady(outcome, load, spec.replicas) else { return before };
@@ -306,32 +309,29 @@ impl Teller<'_> {
         let decision = rebalance::decide(&spec.rebalance, before.as_ref(), &counts, self.now)?;
         let has_begun = decision.status.phase == RebalancePhase::Rebalancing
             && before.is_none_or(|before| before.phase != RebalancePhase::Rebalancing);
-        let mut taken = Vec::new();
-        for part in &decision.round {
-            if self.ask_to_shed(&servers, part).await {
-                metrics.shed_connections.inc_by(part.connections);
-                taken.push(part.clone());
-            }
-        }
+        let asked = stream::iter(decision.round.clone()).map(|part| self.ask_to_shed(&servers, part));
+        let taken: Vec<_> = asked.buffer_unordered(AT_ONCE).filter_map(future::ready).collect().await;
+        metrics.shed_connections.inc_by(taken.iter().map(|part| part.connections).sum());
         if has_begun {
             metrics.rebalances.inc();
         }
-        Some(rebalance::after(decision, &taken, self.now))
+        Some(rebalance::after(decision, &taken, Timestamp::now()))
     }
 
-    async fn ask_to_shed(&self, servers: &[(&PodLoad, u64)], part: &Shed) -> bool {
-        let Shed { server, connections, per_second } = *part;
-        let Some((pod, _)) = servers.get(server) else { return false };
-        let Some(address) = &pod.address else { return false };
+    /// Asks one of the servers for its part, and answers that where it takes it up.
+    async fn ask_to_shed(&self, servers: &[(&PodLoad, u64)], part: Shed) -> Option<Shed> {
+        let Shed { server, connections, per_second } = part;
+        let (pod, _) = servers.get(server)?;
+        let address = pod.address.as_ref()?;
         match shed(self.context.connections.http(), address, connections, per_second).await {
             Ok(()) => {
                 tracing::info!(pod = pod.name, connections, per_second, "sheds clients");
-                true
+                Some(part)
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(pod = pod.name, error, "does not shed clients; it is asked again");
-                false
+                None
             }
         }
     }

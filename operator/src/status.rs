@@ -1,4 +1,4 @@
-//! The sixth step: what has become of it, as conditions that a person can act on. What is said follows from what was applied and from what the
+//! The seventh step: what has become of it, as conditions that a person can act on. What is said follows from what was applied and from what the
 //! pods say; no client, and the time is given.
 
 mod certificate;
@@ -270,7 +270,10 @@ fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> 
         notes.extend(match (type_, condition.status.as_str(), was) {
             (ConditionType::Degraded, "True", _) => Some(Note::warning(condition.reason.clone(), message)),
             (ConditionType::Degraded, "False", Some("True")) => Some(Note::normal("Recovered", message)),
-            (ConditionType::Progressing, "True", _) => Some(Note::normal("RolloutStarted", message)),
+            // That it waits, and goes on again, is still the same rollout.
+            (ConditionType::Progressing, "True", was) if was != Some("True") => {
+                Some(Note::normal("RolloutStarted", message))
+            }
             (ConditionType::Progressing, "False", Some("True")) if condition.reason == rollout::COMPLETE => {
                 Some(Note::normal("RolloutComplete", message))
             }

@@ -532,7 +532,7 @@ fn what_is_out_of_bounds_or_misspelt_is_refused_with_the_field() {
         ("{feed: {nats: {urls: ['http://a'], stream: A, symbols: [B]}}}", "spec.feed.nats.urls[0]"),
         ("{feed: {nats: {urls: ['nats://a'], stream: A.B, symbols: [B]}}}", "spec.feed.nats.stream"),
         ("{feed: {nats: {urls: ['nats://a'], stream: A}}}", "spec.feed.nats.symbols: Required value"),
-        ("{rebalance: {mode: Always}}", "supported values: \"Off\", \"ScaleUp\", \"On\""),
+        ("{rebalance: {mode: Sometimes}}", "supported values: \"Never\", \"ScaleUp\", \"Always\""),
         ("{rebalance: {tolerancePercent: 0}}", "spec.rebalance.tolerancePercent"),
         ("{drain: {reconnectsPerSecond: 0}}", "spec.drain.reconnectsPerSecond"),
         ("{drain: {window: 20}}", "spec.drain.window"),

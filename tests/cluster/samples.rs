@@ -310,6 +310,46 @@ fn tuned() {
     try_sample("tuned", |_| {}, |server| ticks_come(&server.client()));
 }
 
+#[test]
+fn paced_drain() {
+    try_sample(
+        "paced-drain",
+        |_| {},
+        |server| {
+            let deployment = server.namespace.get("deployment", server.name).expect("it is there");
+            assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"], 1);
+            let pod = &deployment["spec"]["template"]["spec"];
+            assert_eq!(pod["terminationGracePeriodSeconds"], 5 + 12_000 / 100 + 10 + 10);
+            ticks_come(&server.client());
+        },
+    );
+}
+
+/// There is no NATS in the namespace: it is asked for, and nothing goes wrong but that no server is ready. With one, `try_sample` and `ticks_come` would do.
+#[test]
+fn nats() {
+    operator::installed();
+    let name = "nats";
+    let namespace = Namespace::new("sample-nats");
+    namespace.kubectl(&["apply", "--filename", &sample(name)]);
+    let server = StreamServer { namespace: &namespace, name };
+    server.condition("Ready", "False", "TooFewServers");
+    let deployment = namespace.get("deployment", name).expect("it is there");
+    let variables = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
+    let variable = |name: &str| {
+        variables
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|variable| variable["name"] == name)
+            .expect("it is set")
+    };
+    assert_eq!(variable("FEED_NATS_URL")["value"], "nats://nats:4222");
+    assert_eq!(variable("FEED_NATS_PASSWORD")["valueFrom"]["secretKeyRef"]["name"], "nats-login");
+    namespace.kubectl(&["delete", "--filename", &sample(name), "--wait", "--timeout=2m"]);
+    namespace.until_empty_of("deployments,pods,services,secrets");
+}
+
 /// There is no issuer here: the test signs in cert-manager's place.
 #[test]
 fn cert_manager() {
@@ -361,9 +401,11 @@ fn every_sample_is_tried() {
         "minimal",
         "monitoring",
         "mutual-tls",
+        "nats",
         "network-policy",
         "node-port",
         "own-credentials",
+        "paced-drain",
         "plain",
         "replay",
         "scheduling",

@@ -61,7 +61,6 @@ pub(super) fn build(
                 }),
                 spec: Some(pod::build(validated, around)),
             },
-            ..DeploymentSpec::default()
         }),
         ..Deployment::default()
     }

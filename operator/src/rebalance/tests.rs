@@ -39,15 +39,15 @@ fn decided(mode: RebalanceMode, before: Option<&RebalanceStatus>, servers: &[u64
 }
 
 #[test]
-fn off_nothing_is_moved_and_nothing_remembered() {
-    assert_eq!(decide(&settings(RebalanceMode::Off), Some(&at_it(2, 0, 0)), &[100, 0], at(NOW)), None);
-    assert_eq!(decide(&settings(RebalanceMode::On), None, &[], at(NOW)), None);
+fn in_mode_never_nothing_is_moved_and_nothing_remembered() {
+    assert_eq!(decide(&settings(RebalanceMode::Never), Some(&at_it(2, 0, 0)), &[100, 0], at(NOW)), None);
+    assert_eq!(decide(&settings(RebalanceMode::Always), None, &[], at(NOW)), None);
 }
 
 #[test]
 fn within_the_tolerance_or_among_a_few_clients_nobody_is_moved() {
     for servers in [&[115, 85][..], &[100], &[0, 0], &[19, 0], &[3, 0, 0]] {
-        let decision = decided(RebalanceMode::On, None, servers);
+        let decision = decided(RebalanceMode::Always, None, servers);
         assert_eq!(
             (decision.status.phase, decision.round.len()),
             (RebalancePhase::Balanced, 0),
@@ -55,14 +55,14 @@ fn within_the_tolerance_or_among_a_few_clients_nobody_is_moved() {
         );
     }
     for servers in [&[116, 84][..], &[20, 0]] {
-        let decision = decided(RebalanceMode::On, None, servers);
+        let decision = decided(RebalanceMode::Always, None, servers);
         assert_eq!(decision.status.phase, RebalancePhase::Rebalancing, "{servers:?}");
     }
 }
 
 #[test]
 fn those_above_the_mean_shed_their_surplus_at_a_pace_that_all_share() {
-    let decision = decided(RebalanceMode::On, None, &[1000, 0, 700, 0]);
+    let decision = decided(RebalanceMode::Always, None, &[1000, 0, 700, 0]);
     assert_eq!((decision.status.fullest, decision.status.mean), (1000, 425));
     assert_eq!(
         decision.round,
@@ -96,18 +96,18 @@ fn the_pace_is_kept_whoever_sheds_and_each_gets_some_of_it() {
 #[test]
 fn a_round_that_is_under_way_is_waited_for_and_the_next_begins_when_it_is_over() {
     let before = at_it(2, 300, NOW + 1);
-    let waits = decided(RebalanceMode::On, Some(&before), &[1000, 0]);
+    let waits = decided(RebalanceMode::Always, Some(&before), &[1000, 0]);
     assert_eq!((waits.round.len(), waits.status.next_round.as_ref()), (0, before.next_round.as_ref()));
-    let next = decided(RebalanceMode::On, Some(&at_it(2, 300, NOW)), &[1000, 0]);
+    let next = decided(RebalanceMode::Always, Some(&at_it(2, 300, NOW)), &[1000, 0]);
     assert_eq!((next.round.len(), next.status.shed), (1, 300));
     // Within the tolerance before the round is over: it is as good as over.
-    let done = decided(RebalanceMode::On, Some(&before), &[500, 500]);
+    let done = decided(RebalanceMode::Always, Some(&before), &[500, 500]);
     assert_eq!((done.status.phase, done.status.shed), (RebalancePhase::Balanced, 300));
 }
 
 #[test]
 fn a_round_that_no_server_takes_up_counts_for_nothing_and_is_tried_again() {
-    let decision = decided(RebalanceMode::On, Some(&at_it(2, 300, NOW)), &[1000, 0]);
+    let decision = decided(RebalanceMode::Always, Some(&at_it(2, 300, NOW)), &[1000, 0]);
     let status = after(decision, &[], at(NOW));
     assert_eq!((status.shed, status.next_round), (300, Some(Time(at(NOW + 30 + 1)))));
 }
@@ -142,7 +142,8 @@ fn clients_that_keep_coming_back_are_left_alone_until_the_number_of_servers_chan
     let mut rounds = 0;
     let mut clock = NOW;
     loop {
-        let decision = decide(&settings(RebalanceMode::On), status.as_ref(), &[1000, 0], at(clock)).unwrap();
+        let decision =
+            decide(&settings(RebalanceMode::Always), status.as_ref(), &[1000, 0], at(clock)).unwrap();
         if decision.status.phase == RebalancePhase::Stalled {
             status = Some(decision.status);
             break;
@@ -156,10 +157,10 @@ fn clients_that_keep_coming_back_are_left_alone_until_the_number_of_servers_chan
     // 500 in each, until it is more than 2,000.
     assert_eq!(rounds, 5);
     let stalled = status.unwrap();
-    assert!(decided(RebalanceMode::On, Some(&stalled), &[1000, 0]).round.is_empty());
-    assert_eq!(decided(RebalanceMode::On, Some(&stalled), &[1000, 0, 0]).round.len(), 1);
+    assert!(decided(RebalanceMode::Always, Some(&stalled), &[1000, 0]).round.is_empty());
+    assert_eq!(decided(RebalanceMode::Always, Some(&stalled), &[1000, 0, 0]).round.len(), 1);
     assert_eq!(
-        decided(RebalanceMode::On, Some(&stalled), &[500, 500]).status.phase,
+        decided(RebalanceMode::Always, Some(&stalled), &[500, 500]).status.phase,
         RebalancePhase::Balanced
     );
 }

@@ -209,16 +209,22 @@ fn during_a_rollout_it_is_ready_while_enough_serve_and_the_version_is_what_all_r
 
 #[test]
 fn a_rollout_that_waits_for_a_drain_is_under_way_and_says_for_whom() {
-    let server = server("{replicas: 2, drain: {reconnectsPerSecond: 100}}");
+    let mut server = server("{replicas: 2, drain: {reconnectsPerSecond: 100}}");
     let held = deployment(json!({
         "observedGeneration": 1, "replicas": 3, "updatedReplicas": 1, "readyReplicas": 3, "availableReplicas": 3,
         "conditions": [{ "type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused" }],
     }));
     let waits = "waits until ticks-1 has drained: 12 clients are left";
-    let told = told_in(&server, Some(held), &[], later(), Vec::new(), Some(waits), None);
+    let told = told_in(&server, Some(held.clone()), &[], later(), Vec::new(), Some(waits), None);
     assert_eq!(assert_condition(&told, Progressing, "True", "Draining"), waits);
     assert_condition(&told, Degraded, "False", "AsSpecified");
     assert_eq!(reasons(&told), ["RolloutStarted", "Ready"]);
+
+    // That it goes on is no news.
+    server.status = Some(told.status);
+    let told = told_in(&server, Some(held), &[], later(), Vec::new(), None, None);
+    assert_condition(&told, Progressing, "True", "RollingOut");
+    assert!(told.notes.is_empty(), "{:?}", told.notes);
 }
 
 #[test]
@@ -230,7 +236,7 @@ fn fewer_servers_than_there_are_are_on_their_way() {
 
 #[test]
 fn how_evenly_clients_are_spread_is_in_the_status_and_its_beginning_and_end_are_told_once() {
-    let mut server = server("{replicas: 2, rebalance: {mode: On}}");
+    let mut server = server("{replicas: 2, rebalance: {mode: Always}}");
     let seen =
         |phase| RebalanceStatus { phase, servers: 2, fullest: 70, mean: 50, shed: 20, next_round: None };
     for (phase, told_of_it) in [
