@@ -26,11 +26,13 @@ use clap::ValueEnum;
 use super::chain;
 use ack::Ack;
 use intake::Intake;
+use nats::NatsArgs;
 use outbox::{Outbox, Tally, WINDOW};
 use pace::{Pace, Pacer, Speed};
 use session::{Ended, Session};
 use source::{Format, Source};
 use stop::Stop;
+use stream::StreamArgs;
 use subject::{Prefix, Subjects};
 use synthetic::{Count, Names, Synthetic};
 
@@ -41,8 +43,6 @@ use synthetic::{Count, Names, Synthetic};
 /// what NATS has already is not stored twice. Ends with status 1 where not everything was stored.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    nats: nats::Args,
     /// The file; - or nothing: standard input.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     format: Option<Format>,
     #[command(flatten)]
-    stream: stream::Args,
+    stream: StreamArgs,
     /// What subjects begin with; trades of BTCUSDT go to SUBJECT.BTCUSDT.
     #[arg(long, value_name = "SUBJECT", default_value = "ticks")]
     subject: Prefix,
@@ -88,6 +88,8 @@ pub(crate) struct Args {
         help_heading = "Made-up trades"
     )]
     symbols: Names,
+    #[command(flatten)]
+    nats: NatsArgs,
 }
 
 /// How a trade is written.
@@ -151,8 +153,8 @@ pub(crate) fn run(args: Args) -> Result<bool> {
 
 /// Everything that outlives a connection.
 struct Publisher {
-    nats: nats::Args,
-    stream: stream::Args,
+    nats: NatsArgs,
+    stream: StreamArgs,
     subjects: Subjects,
     intake: Intake,
     outbox: Outbox,

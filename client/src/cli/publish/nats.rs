@@ -20,9 +20,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where NATS is, and who asks.
 #[derive(Clone, Debug, clap::Args)]
-#[group(id = "nats-options")]
 #[command(next_help_heading = "NATS")]
-pub(super) struct Args {
+pub(super) struct NatsArgs {
     /// Where NATS is; several addresses, separated by commas, are those of one cluster. tls:// is with TLS.
     #[arg(
         long,
@@ -81,7 +80,7 @@ impl Connection {
     }
 }
 
-impl Args {
+impl NatsArgs {
     /// Looks at what can be looked at before there is a connection.
     pub(super) fn check(&self) -> Result<()> {
         for server in &self.server {

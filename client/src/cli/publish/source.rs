@@ -156,7 +156,9 @@ fn read_json(name: &str, mut input: impl BufRead, tell: &Told) -> Result<(), Sou
         if text[0] != b'{' {
             return Err(wrong("no JSON object; it must begin with {".into()));
         }
-        let message = parse(text).map_err(|error| wrong(chain(&error)))?;
+        let message =
+            if line.len() as u64 == most { Err(TradeError::Length { len: line.len() }) } else { parse(text) };
+        let message = message.map_err(|error| wrong(chain(&error)))?;
         let message = match message {
             Message::Trade(trade) => {
                 subject::check(&trade.symbol).map_err(|problem: SubjectError| {

@@ -16,8 +16,7 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// The stream that keeps the trades.
 #[derive(Clone, Debug, clap::Args)]
-#[group(id = "stream-options")]
-pub(super) struct Args {
+pub(super) struct StreamArgs {
     /// The stream that keeps the trades.
     #[arg(long, value_name = "NAME", value_parser = stream_name)]
     stream: String,
@@ -104,7 +103,7 @@ fn stream_name(name: &str) -> Result<String, &'static str> {
     Ok(name.to_owned())
 }
 
-impl Args {
+impl StreamArgs {
     pub(super) fn name(&self) -> &str {
         &self.stream
     }
