@@ -17,6 +17,9 @@ pub const STREAM: &str = "TRADES";
 /// Its only subject.
 const SUBJECT: &str = "trades.all";
 
+/// How many messages are sent before the first has to be stored; the client has 5,000 wait at most.
+const IN_FLIGHT: usize = 1000;
+
 /// How long a message may take to be stored before it is sent once more.
 const STORED: Duration = Duration::from_secs(1);
 
@@ -99,15 +102,18 @@ impl JetStream {
     ///
     /// Where one is not stored.
     pub fn publish(&self, messages: impl IntoIterator<Item = Vec<u8>>) {
-        self.runtime.block_on(async {
-            let mut acks = Vec::new();
-            for message in messages {
-                acks.push(self.context.publish(SUBJECT, message.into()).await.expect("it is sent"));
-            }
-            for ack in acks {
-                ack.await.expect("it is stored");
-            }
-        });
+        let mut messages = messages.into_iter().peekable();
+        while messages.peek().is_some() {
+            self.runtime.block_on(async {
+                let mut acks = Vec::with_capacity(IN_FLIGHT);
+                for message in messages.by_ref().take(IN_FLIGHT) {
+                    acks.push(self.context.publish(SUBJECT, message.into()).await.expect("it is sent"));
+                }
+                for ack in acks {
+                    ack.await.expect("it is stored");
+                }
+            });
+        }
     }
 
     /// Publishes one message, though NATS may be away: under an identity, so that it is stored once however often it is sent.
