@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
+pub use async_nats::jetstream::stream::RetentionPolicy;
 use async_nats::jetstream::stream::{self, StorageType};
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectOptions, HeaderMap};
@@ -63,10 +64,20 @@ impl JetStream {
     ///
     /// Where that fails.
     pub fn make_stream(&self) {
+        self.make_stream_of(RetentionPolicy::Limits);
+    }
+
+    /// The same, by which messages are kept in this way.
+    ///
+    /// # Panics
+    ///
+    /// Where that fails.
+    pub fn make_stream_of(&self, retention: RetentionPolicy) {
         let config = stream::Config {
             name: STREAM.into(),
             subjects: vec![SUBJECT.into()],
             storage: StorageType::File,
+            retention,
             ..Default::default()
         };
         // JetStream may take a moment longer than the port.
@@ -93,6 +104,18 @@ impl JetStream {
         self.runtime.block_on(async {
             let stream = self.context.get_stream(STREAM).await.expect("the stream");
             stream.purge().sequence(sequence).await.expect("it is purged");
+        });
+    }
+
+    /// Removes one message.
+    ///
+    /// # Panics
+    ///
+    /// Where that fails.
+    pub fn delete(&self, sequence: u64) {
+        self.runtime.block_on(async {
+            let stream = self.context.get_stream(STREAM).await.expect("the stream");
+            assert!(stream.delete_message(sequence).await.expect("an answer"), "it is deleted");
         });
     }
 

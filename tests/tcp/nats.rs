@@ -2,18 +2,24 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use tickwire_proto::message::{DataBatch, ErrorCode, Mode, Resume, Tick};
 use tickwire_proto::trade::{Message, Trade};
 use tickwire_server::Server;
-use tickwire_server::config::Config;
+use tickwire_server::config::{Config, FeedConfig};
+use tickwire_server::feed::Feed as _;
+use tickwire_server::feed::health::FeedHealth;
+use tickwire_server::feed::nats::Nats;
 use tickwire_server::logs::LogControl;
-use tickwire_tests::jetstream::STREAM;
+use tickwire_server::metrics::Metrics;
+use tickwire_tests::accounts::Accounts;
+use tickwire_tests::jetstream::{RetentionPolicy, STREAM};
 use tickwire_tests::metrics::http;
 use tickwire_tests::pki::{Authority, Names};
 use tickwire_tests::raw::subscribe;
-use tickwire_tests::{JetStream, NatsServer, Raw, TestServer, eventually};
+use tickwire_tests::{JetStream, NatsServer, PATIENCE, Raw, TestServer, eventually};
 
 const MODES: [Mode; 3] = [Mode::Tick, Mode::Second, Mode::Minute];
 const SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
@@ -351,4 +357,80 @@ fn by_tls_both_sides_show_who_they_are() {
     let missing = path("nowhere.pem");
     let said = refused(&flags(&url, &["--feed-nats-ca-file", &missing]));
     assert!(said.starts_with(&format!("FEED_NATS_CA_FILE {missing} cannot be read")), "{said}");
+}
+
+#[test]
+fn a_message_that_was_removed_is_covered_and_the_loss_of_many_before_they_were_read_is_told() {
+    let mut nats = NatsServer::start();
+    let jetstream = JetStream::of(&nats);
+    jetstream.make_stream();
+    jetstream.publish(messages(0, 3));
+    let url = nats.url();
+    let given = [&["tickwire-server", "--stream-pass", "x"][..], &flags(&url, &[])].concat();
+    let FeedConfig::Nats(config) = Config::from_flags(given).unwrap().feed else { panic!("not of NATS") };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let metrics = Metrics::new(1).unwrap();
+    let health = FeedHealth::new(metrics.feed());
+    // As nobody asks it for anything meanwhile, it sees only what has come of it.
+    let opened = Nats::open(config, Duration::from_secs(60), metrics.feed(), health);
+    let mut feed = runtime.block_on(opened).unwrap();
+    let mut next = || {
+        let chunk = runtime.block_on(async { tokio::time::timeout(PATIENCE, feed.next()).await });
+        chunk.expect("something comes").map(|chunk| chunk.expect("it goes on"))
+    };
+    let mut position = 0;
+    while position < 3 {
+        let chunk = next().unwrap();
+        assert_eq!(chunk.first_sequence, position + 1);
+        position = chunk.last_sequence;
+    }
+    nats.kill();
+    nats.restart();
+    jetstream.publish_stubbornly(3, &trade("BTCUSDT", T, 3).to_protobuf());
+    jetstream.publish_stubbornly(4, &trade("BTCUSDT", T, 4).to_protobuf());
+    jetstream.delete(4);
+    let chunk = next().unwrap();
+    assert_eq!((chunk.first_sequence, chunk.last_sequence), (4, 5));
+    assert_eq!(chunk.trades.iter().map(|entry| entry.trade.price).collect::<Vec<_>>(), [4]);
+
+    nats.kill();
+    nats.restart();
+    jetstream.publish_stubbornly(5, &trade("BTCUSDT", T, 5).to_protobuf());
+    jetstream.publish(messages(6, 2));
+    jetstream.purge_before(8);
+    let said = error_chain(&next().unwrap_err());
+    assert!(said.contains("messages 6 to 7 of stream TRADES were removed"), "{said}");
+}
+
+#[test]
+fn a_stream_that_gives_each_message_to_one_reader_is_refused() {
+    let nats = NatsServer::start();
+    let jetstream = JetStream::of(&nats);
+    jetstream.make_stream_of(RetentionPolicy::WorkQueue);
+    let said = refused(&flags(&nats.url(), &[]));
+    assert!(said.starts_with("FEED_NATS_STREAM TRADES: its retention is workqueue"), "{said}");
+}
+
+#[test]
+fn a_file_of_credentials_lets_the_server_in() {
+    let operator = Accounts::new();
+    let nats = NatsServer::start_with(&operator.configuration());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("user.creds");
+    std::fs::write(&file, operator.credentials()).unwrap();
+    let options = ConnectOptions::with_credentials(&operator.credentials()).unwrap();
+    let jetstream = JetStream::connect(&nats, options);
+    jetstream.make_stream();
+    jetstream.publish(messages(0, 10));
+    let (url, file) = (nats.url(), file.to_str().unwrap());
+    let server = TestServer::start(&flags(&url, &["--feed-nats-credentials-file", file]));
+    assert!(!ticks(&read(&server, Mode::Tick, 0, 0, 10)).is_empty());
+
+    let stranger = folder.path().join("stranger.creds");
+    std::fs::write(&stranger, Accounts::new().credentials()).unwrap();
+    let said = refused(&flags(&url, &["--feed-nats-credentials-file", stranger.to_str().unwrap()]));
+    assert!(said.contains("FEED_NATS_CREDENTIALS_FILE is not right"), "{said}");
+    std::fs::write(&stranger, "nothing of the kind").unwrap();
+    let said = refused(&flags(&url, &["--feed-nats-credentials-file", stranger.to_str().unwrap()]));
+    assert!(said.contains("it must hold a JWT and its key"), "{said}");
 }
