@@ -15,6 +15,7 @@ const HELLO: Duration = Duration::from_secs(5);
 /// A nats-server on a port of the loopback interface, until it is dropped.
 #[derive(Debug)]
 pub struct NatsServer {
+    program: PathBuf,
     /// `None`: it has been killed.
     child: Option<Child>,
     port: u16,
@@ -40,13 +41,23 @@ impl NatsServer {
     /// Where it does not start, or TICKWIRE_NATS_SERVER does not say where the program is.
     #[must_use]
     pub fn start_with(configuration: &str) -> Self {
+        Self::start_program(program(), configuration)
+    }
+
+    /// As [`start_with`](Self::start_with), of this program.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not start.
+    #[must_use]
+    pub fn start_program(program: PathBuf, configuration: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let configuration = (!configuration.is_empty()).then(|| {
             let file = folder.path().join("nats.conf");
             fs::write(&file, configuration).expect("the configuration is written");
             file
         });
-        let mut server = Self { child: None, port: 0, configuration, folder };
+        let mut server = Self { program, child: None, port: 0, configuration, folder };
         server.run();
         server
     }
@@ -93,11 +104,11 @@ impl NatsServer {
     }
 
     fn run(&mut self) {
-        let program = program();
+        let program = &self.program;
         let folder = self.folder.path();
         let log = folder.join("log");
         let file = fs::OpenOptions::new().create(true).append(true).open(&log).expect("a file for its log");
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program);
         command.args(["--addr", "127.0.0.1", "--jetstream", "--store_dir"]).arg(folder.join("store"));
         // -1: a free one, which it tells in a file.
         let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };

@@ -83,6 +83,12 @@ enum Command {
         /// How long each run lasts.
         #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
         period: Option<Duration>,
+        /// feed: trades a second.
+        #[arg(long, default_value_t = 100_000)]
+        rate: u32,
+        /// feed: symbols that are traded. Each client subscribes to one of them, or to all where it is 1.
+        #[arg(long, default_value_t = 100)]
+        symbols: u32,
     },
     /// Replay a CSV of trades through a server, and check that what comes out is what is in the file.
     Replay {
@@ -115,8 +121,8 @@ fn main() -> ExitCode {
         Command::Cluster { what } => cluster::run(&what),
         Command::NatsServer => tools::nats_server().map(|program| println!("{}", program.display())),
         Command::Generate { check } => generate::run(check),
-        Command::Bench { what, runs, clients, period } => {
-            bench::run(what, &bench::Size { runs, clients, period })
+        Command::Bench { what, runs, clients, period, rate, symbols } => {
+            bench::run(what, &bench::Size { runs, clients, period, rate, symbols })
         }
         Command::Replay { file } => replay::run(&file),
         Command::Picture => picture::run(),
