@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
+pub use async_nats::jetstream::stream::RetentionPolicy;
 use async_nats::jetstream::stream::{self, StorageType};
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectOptions, HeaderMap};
@@ -16,6 +17,9 @@ use crate::{NatsServer, PATIENCE, eventually};
 pub const STREAM: &str = "TRADES";
 /// Its only subject.
 const SUBJECT: &str = "trades.all";
+
+/// How many messages are sent before the first has to be stored; the client has 5,000 wait at most.
+const IN_FLIGHT: usize = 1000;
 
 /// How long a message may take to be stored before it is sent once more.
 const STORED: Duration = Duration::from_secs(1);
@@ -60,10 +64,20 @@ impl JetStream {
     ///
     /// Where that fails.
     pub fn make_stream(&self) {
+        self.make_stream_of(RetentionPolicy::Limits);
+    }
+
+    /// The same, by which messages are kept in this way.
+    ///
+    /// # Panics
+    ///
+    /// Where that fails.
+    pub fn make_stream_of(&self, retention: RetentionPolicy) {
         let config = stream::Config {
             name: STREAM.into(),
             subjects: vec![SUBJECT.into()],
             storage: StorageType::File,
+            retention,
             ..Default::default()
         };
         // JetStream may take a moment longer than the port.
@@ -93,21 +107,36 @@ impl JetStream {
         });
     }
 
+    /// Removes one message.
+    ///
+    /// # Panics
+    ///
+    /// Where that fails.
+    pub fn delete(&self, sequence: u64) {
+        self.runtime.block_on(async {
+            let stream = self.context.get_stream(STREAM).await.expect("the stream");
+            assert!(stream.delete_message(sequence).await.expect("an answer"), "it is deleted");
+        });
+    }
+
     /// Publishes messages, in order; all are stored when this returns.
     ///
     /// # Panics
     ///
     /// Where one is not stored.
     pub fn publish(&self, messages: impl IntoIterator<Item = Vec<u8>>) {
-        self.runtime.block_on(async {
-            let mut acks = Vec::new();
-            for message in messages {
-                acks.push(self.context.publish(SUBJECT, message.into()).await.expect("it is sent"));
-            }
-            for ack in acks {
-                ack.await.expect("it is stored");
-            }
-        });
+        let mut messages = messages.into_iter().peekable();
+        while messages.peek().is_some() {
+            self.runtime.block_on(async {
+                let mut acks = Vec::with_capacity(IN_FLIGHT);
+                for message in messages.by_ref().take(IN_FLIGHT) {
+                    acks.push(self.context.publish(SUBJECT, message.into()).await.expect("it is sent"));
+                }
+                for ack in acks {
+                    ack.await.expect("it is stored");
+                }
+            });
+        }
     }
 
     /// Publishes one message, though NATS may be away: under an identity, so that it is stored once however often it is sent.

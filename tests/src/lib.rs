@@ -2,6 +2,7 @@
 //!
 //! Waits are on conditions, with a limit that is far beyond what they take; a test that reaches it fails with what it waited for.
 
+pub mod accounts;
 pub mod jetstream;
 pub mod metrics;
 pub mod nats;

@@ -1,20 +1,25 @@
 //! Servers that are fed from one stream of a real NATS server.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use tickwire_proto::message::{DataBatch, ErrorCode, Mode, Resume, Tick};
 use tickwire_proto::trade::{Message, Trade};
 use tickwire_server::Server;
-use tickwire_server::config::Config;
+use tickwire_server::config::{Config, FeedConfig};
+use tickwire_server::feed::Feed as _;
+use tickwire_server::feed::health::FeedHealth;
+use tickwire_server::feed::nats::Nats;
 use tickwire_server::logs::LogControl;
+use tickwire_server::metrics::Metrics;
+use tickwire_tests::accounts::Accounts;
+use tickwire_tests::jetstream::{RetentionPolicy, STREAM};
 use tickwire_tests::metrics::http;
-use tickwire_tests::nats::STREAM;
 use tickwire_tests::pki::{Authority, Names};
 use tickwire_tests::raw::subscribe;
-use tickwire_tests::{NatsServer, Raw, TestServer, eventually};
+use tickwire_tests::{JetStream, NatsServer, PATIENCE, Raw, TestServer, eventually};
 
 const MODES: [Mode; 3] = [Mode::Tick, Mode::Second, Mode::Minute];
 const SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
@@ -85,15 +90,15 @@ fn last_of(mode: Mode, messages: u64, end: u64) -> u64 {
 fn servers_on_one_stream_send_the_same_under_the_same_sequences_and_clients_move_between_them() {
     const COUNT: u64 = 6_000;
     let nats = NatsServer::start();
-    let jetstream = nats.jetstream();
-    nats.make_stream(&jetstream);
+    let jetstream = JetStream::of(&nats);
+    jetstream.make_stream();
     // One from before there was anything, one in the middle, one that only fills its rings.
     let first = server(&nats);
-    nats.publish(&jetstream, messages(0, COUNT / 2));
+    jetstream.publish(messages(0, COUNT / 2));
     let second = server(&nats);
-    nats.publish(&jetstream, messages(COUNT / 2, COUNT / 2));
+    jetstream.publish(messages(COUNT / 2, COUNT / 2));
     let end = T + 300_000 * MILLISECOND;
-    nats.publish(&jetstream, [Message::Watermark(end).to_protobuf()]);
+    jetstream.publish([Message::Watermark(end).to_protobuf()]);
     let third = server(&nats);
 
     for mode in MODES {
@@ -140,14 +145,14 @@ fn a_server_that_starts_where_a_stream_has_lost_its_beginning_agrees_on_every_ba
     const COUNT: u64 = 9_000;
     const LOST: u64 = 2_000;
     let nats = NatsServer::start();
-    let jetstream = nats.jetstream();
-    nats.make_stream(&jetstream);
+    let jetstream = JetStream::of(&nats);
+    jetstream.make_stream();
     let old = server(&nats);
-    nats.publish(&jetstream, messages(0, COUNT));
+    jetstream.publish(messages(0, COUNT));
     let end = T + 480_000 * MILLISECOND;
-    nats.publish(&jetstream, [Message::Watermark(end).to_json().into_bytes()]);
+    jetstream.publish([Message::Watermark(end).to_json().into_bytes()]);
     eventually("the old one has all", || old.metric("tickwire_feed_last_sequence") == (COUNT + 1) as f64);
-    nats.purge_before(&jetstream, LOST + 1);
+    jetstream.purge_before(LOST + 1);
     let young = server(&nats);
 
     // What is gone is told, not passed over.
@@ -169,60 +174,47 @@ fn a_server_that_starts_where_a_stream_has_lost_its_beginning_agrees_on_every_ba
 #[test]
 fn nats_is_killed_twice_under_a_publisher_and_a_client_gets_every_message_once() {
     let mut nats = NatsServer::start();
-    let jetstream = nats.jetstream();
-    nats.make_stream(&jetstream);
-    let server = server(&nats);
+    let jetstream = JetStream::of(&nats);
+    jetstream.make_stream();
+    // The client only reads.
+    let server = TestServer::start(&flags(&nats.url(), &["--heartbeat-timeout", "1h"]));
     let mut raw = Raw::authenticated(server.addr);
     raw.send(&subscribe(Mode::Tick, None));
     let opening = raw.batch();
     assert_eq!(opening.first_sequence, 1);
 
-    let publish = |nats: &NatsServer, numbers: std::ops::Range<u64>| {
-        for n in numbers {
-            nats.publish_stubbornly(
-                &jetstream,
-                n,
-                &trade("BTCUSDT", T + n * MILLISECOND, n as i64).to_protobuf(),
-            );
-        }
-    };
-    publish(&nats, 0..200);
+    let message = |n: u64| trade("BTCUSDT", T + n * MILLISECOND, n as i64).to_protobuf();
+    for n in 0..200 {
+        jetstream.publish_stubbornly(n, &message(n));
+    }
     nats.kill();
     eventually("readiness says that the feed is away", || {
         let (status, said) = http(server.admin, "GET", "/readyz", "");
         status == 503 && said.starts_with("the feed is away since ")
     });
     assert_eq!(server.metric("tickwire_feed_connected"), 0.0);
-    nats.resume();
-    publish(&nats, 200..400);
-    // Under way.
-    let (stop, next) = (AtomicBool::new(false), std::sync::atomic::AtomicU64::new(400));
+    // The second time under a publisher that goes on.
+    let (stop, next) = (AtomicBool::new(false), AtomicU64::new(200));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let client = &jetstream;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             while !stop.load(Ordering::Relaxed) {
                 let n = next.fetch_add(1, Ordering::Relaxed);
-                let message = trade("ETHUSDT", T + n * MILLISECOND, n as i64).to_protobuf();
-                // Not acknowledged, it may be there or not; the stream tells.
-                let _sent = runtime.block_on(async {
-                    tokio::time::timeout(
-                        Duration::from_millis(200),
-                        client.publish("trades.all", message.into()),
-                    )
-                    .await
-                });
+                jetstream.publish_stubbornly(n, &message(n));
             }
         });
+        let goes_on = || {
+            let seen = next.load(Ordering::Relaxed);
+            eventually("it goes on", || next.load(Ordering::Relaxed) > seen + 100);
+        };
+        nats.restart();
+        goes_on();
         nats.kill();
-        nats.resume();
-        let seen = next.load(Ordering::Relaxed);
-        eventually("it goes on", || next.load(Ordering::Relaxed) > seen + 50);
+        nats.restart();
+        goes_on();
         stop.store(true, Ordering::Relaxed);
     });
-    publish(&nats, 1_000_000..1_000_050);
 
-    let stored = nats.contents(&jetstream);
+    let stored = jetstream.contents();
     let last = stored[stored.len() - 1].0;
     let (mut position, mut got) = (0, Vec::new());
     while position < last {
@@ -240,7 +232,7 @@ fn nats_is_killed_twice_under_a_publisher_and_a_client_gets_every_message_once()
         .collect();
     let got: Vec<_> = got.into_iter().map(|tick| (tick.symbol, tick.close)).collect();
     assert!(got == expected, "{} of {}", got.len(), expected.len());
-    assert!(expected.len() >= 450);
+    assert_eq!(expected.len() as u64, next.load(Ordering::Relaxed), "everything was stored");
     eventually("it is ready again", || http(server.admin, "GET", "/readyz", "").0 == 200);
     assert!(server.metric("tickwire_feed_reconnects_total") >= 2.0);
     assert_eq!(server.metric("tickwire_feed_connected"), 1.0);
@@ -249,16 +241,16 @@ fn nats_is_killed_twice_under_a_publisher_and_a_client_gets_every_message_once()
 #[test]
 fn a_stream_that_is_made_anew_ends_the_server_after_its_clients_were_sent_away() {
     let nats = NatsServer::start();
-    let jetstream = nats.jetstream();
-    nats.make_stream(&jetstream);
-    nats.publish(&jetstream, messages(0, 10));
+    let jetstream = JetStream::of(&nats);
+    jetstream.make_stream();
+    jetstream.publish(messages(0, 10));
     let server = TestServer::start(&flags(&nats.url(), &["--drain-window", "100ms"]));
     let mut raw = Raw::authenticated(server.addr);
     raw.send(&subscribe(Mode::Tick, Some(Resume { epoch: 0, after_sequence: 0 })));
     let before = raw.batch().epoch;
-    nats.delete_stream(&jetstream);
-    nats.make_stream(&jetstream);
-    nats.publish(&jetstream, messages(0, 20));
+    jetstream.delete_stream();
+    jetstream.make_stream();
+    jetstream.publish(messages(0, 20));
     loop {
         match raw.frame() {
             Some((tickwire_proto::FrameType::Error, payload)) => {
@@ -304,11 +296,11 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 
 #[test]
 fn who_is_not_let_in_is_told_which_settings_to_look_at_and_who_is_gets_the_stream() {
-    let nats = NatsServer::configured("authorization { users = [{ user: feeder, password: s3cret }] }");
-    let jetstream =
-        nats.jetstream_as(ConnectOptions::with_user_and_password("feeder".into(), "s3cret".into()));
-    nats.make_stream(&jetstream);
-    nats.publish(&jetstream, messages(0, 10));
+    let nats = NatsServer::start_with("authorization { users = [{ user: feeder, password: s3cret }] }");
+    let options = ConnectOptions::with_user_and_password("feeder".into(), "s3cret".into());
+    let jetstream = JetStream::connect(&nats, options);
+    jetstream.make_stream();
+    jetstream.publish(messages(0, 10));
     let url = nats.url();
     let wrong = ["--feed-nats-user", "feeder", "--feed-nats-password", "hunter2"];
     for (login, expected) in [
@@ -329,25 +321,29 @@ fn by_tls_both_sides_show_who_they_are() {
     let (authority, stranger) = (Authority::new("NATS"), Authority::new("somebody else"));
     let own = authority.server(&["127.0.0.1"]);
     let client = authority.client(Names::common("feeder"));
-    let files = [
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for (name, content) in [
         ("ca.pem", authority.certificate()),
         ("cert.pem", &own.certificate),
         ("key.pem", &own.key),
         ("stranger.pem", stranger.certificate()),
         ("client.pem", &client.certificate),
         ("client.key", &client.key),
-    ];
-    let tls = r#"tls { cert_file: "{folder}/cert.pem", key_file: "{folder}/key.pem", ca_file: "{folder}/ca.pem", verify: true }"#;
-    let nats = NatsServer::with_files(tls, &files);
-    let path = |name: &str| nats.folder().join(name).to_str().unwrap().to_owned();
+    ] {
+        std::fs::write(path(name), content).unwrap();
+    }
+    let (ca, cert, key) = (path("ca.pem"), path("cert.pem"), path("key.pem"));
+    let nats = NatsServer::start_with(&format!(
+        "tls {{ cert_file: '{cert}', key_file: '{key}', ca_file: '{ca}', verify: true }}"
+    ));
     let options = ConnectOptions::new()
         .add_root_certificates(path("ca.pem").into())
         .add_client_certificate(path("client.pem").into(), path("client.key").into());
-    let jetstream = nats.jetstream_as(options);
-    nats.make_stream(&jetstream);
-    nats.publish(&jetstream, messages(0, 10));
+    let jetstream = JetStream::connect(&nats, options);
+    jetstream.make_stream();
+    jetstream.publish(messages(0, 10));
     let (url, cert, key) = (nats.url(), path("client.pem"), path("client.key"));
-    let ca = path("ca.pem");
     let good = ["--feed-nats-ca-file", &ca, "--feed-nats-cert-file", &cert, "--feed-nats-key-file", &key];
     let server = TestServer::start(&flags(&url, &good));
     assert!(!ticks(&read(&server, Mode::Tick, 0, 0, 10)).is_empty());
@@ -361,4 +357,80 @@ fn by_tls_both_sides_show_who_they_are() {
     let missing = path("nowhere.pem");
     let said = refused(&flags(&url, &["--feed-nats-ca-file", &missing]));
     assert!(said.starts_with(&format!("FEED_NATS_CA_FILE {missing} cannot be read")), "{said}");
+}
+
+#[test]
+fn a_message_that_was_removed_is_covered_and_the_loss_of_many_before_they_were_read_is_told() {
+    let mut nats = NatsServer::start();
+    let jetstream = JetStream::of(&nats);
+    jetstream.make_stream();
+    jetstream.publish(messages(0, 3));
+    let url = nats.url();
+    let given = [&["tickwire-server", "--stream-pass", "x"][..], &flags(&url, &[])].concat();
+    let FeedConfig::Nats(config) = Config::from_flags(given).unwrap().feed else { panic!("not of NATS") };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let metrics = Metrics::new(1).unwrap();
+    let health = FeedHealth::new(metrics.feed());
+    // As nobody asks it for anything meanwhile, it sees only what has come of it.
+    let opened = Nats::open(config, Duration::from_secs(60), metrics.feed(), health);
+    let mut feed = runtime.block_on(opened).unwrap();
+    let mut next = || {
+        let chunk = runtime.block_on(async { tokio::time::timeout(PATIENCE, feed.next()).await });
+        chunk.expect("something comes").map(|chunk| chunk.expect("it goes on"))
+    };
+    let mut position = 0;
+    while position < 3 {
+        let chunk = next().unwrap();
+        assert_eq!(chunk.first_sequence, position + 1);
+        position = chunk.last_sequence;
+    }
+    nats.kill();
+    nats.restart();
+    jetstream.publish_stubbornly(3, &trade("BTCUSDT", T, 3).to_protobuf());
+    jetstream.publish_stubbornly(4, &trade("BTCUSDT", T, 4).to_protobuf());
+    jetstream.delete(4);
+    let chunk = next().unwrap();
+    assert_eq!((chunk.first_sequence, chunk.last_sequence), (4, 5));
+    assert_eq!(chunk.trades.iter().map(|entry| entry.trade.price).collect::<Vec<_>>(), [4]);
+
+    nats.kill();
+    nats.restart();
+    jetstream.publish_stubbornly(5, &trade("BTCUSDT", T, 5).to_protobuf());
+    jetstream.publish(messages(6, 2));
+    jetstream.purge_before(8);
+    let said = error_chain(&next().unwrap_err());
+    assert!(said.contains("messages 6 to 7 of stream TRADES were removed"), "{said}");
+}
+
+#[test]
+fn a_stream_that_gives_each_message_to_one_reader_is_refused() {
+    let nats = NatsServer::start();
+    let jetstream = JetStream::of(&nats);
+    jetstream.make_stream_of(RetentionPolicy::WorkQueue);
+    let said = refused(&flags(&nats.url(), &[]));
+    assert!(said.starts_with("FEED_NATS_STREAM TRADES: its retention is workqueue"), "{said}");
+}
+
+#[test]
+fn a_file_of_credentials_lets_the_server_in() {
+    let operator = Accounts::new();
+    let nats = NatsServer::start_with(&operator.configuration());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("user.creds");
+    std::fs::write(&file, operator.credentials()).unwrap();
+    let options = ConnectOptions::with_credentials(&operator.credentials()).unwrap();
+    let jetstream = JetStream::connect(&nats, options);
+    jetstream.make_stream();
+    jetstream.publish(messages(0, 10));
+    let (url, file) = (nats.url(), file.to_str().unwrap());
+    let server = TestServer::start(&flags(&url, &["--feed-nats-credentials-file", file]));
+    assert!(!ticks(&read(&server, Mode::Tick, 0, 0, 10)).is_empty());
+
+    let stranger = folder.path().join("stranger.creds");
+    std::fs::write(&stranger, Accounts::new().credentials()).unwrap();
+    let said = refused(&flags(&url, &["--feed-nats-credentials-file", stranger.to_str().unwrap()]));
+    assert!(said.contains("FEED_NATS_CREDENTIALS_FILE is not right"), "{said}");
+    std::fs::write(&stranger, "nothing of the kind").unwrap();
+    let said = refused(&flags(&url, &["--feed-nats-credentials-file", stranger.to_str().unwrap()]));
+    assert!(said.contains("it must hold a JWT and its key"), "{said}");
 }

@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{RetentionPolicy, State};
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{ConnectErrorKind, datetime};
+use async_nats::{ConnectError, ConnectErrorKind, datetime};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
@@ -168,7 +168,9 @@ async fn attempt(config: &NatsConfig, retention: Duration) -> Result<Survey, Fai
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             Failure::Final(StartError::Denied { urls: config.urls(), settings: config.login.settings() })
         }
-        ConnectErrorKind::Tls => Failure::Final(StartError::Tls { urls: config.urls(), why: chain(&error) }),
+        _ if is_about_trust(&error) => {
+            Failure::Final(StartError::Tls { urls: config.urls(), why: chain(&error) })
+        }
         _ => passing(URL, &error),
     })?;
     let stream = jetstream.get_stream(&config.stream).await.map_err(|error| match error.kind() {
@@ -213,6 +215,13 @@ async fn attempt(config: &NatsConfig, retention: Duration) -> Result<Survey, Fai
     };
     let start = if first <= 1 { 0 } else { start };
     Ok(Survey { created, last, first, start })
+}
+
+/// Whether TLS has failed over what the two sides show each other, which no waiting will change.
+fn is_about_trust(error: &ConnectError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    let cause = source.and_then(std::io::Error::get_ref).and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)))
 }
 
 /// Where to begin.

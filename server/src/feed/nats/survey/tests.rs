@@ -89,3 +89,16 @@ fn the_epoch_is_the_streams_and_what_is_taken_from_it() {
     assert!(!survey.identity(&config(&[])).complete);
     assert!(Survey { first: 1, ..survey }.identity(&config(&[])).complete);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_waits_for_nats_and_then_says_which_setting_names_it() {
+    // Nobody listens there.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", taken.local_addr().unwrap());
+    drop(taken);
+    let start = Instant::now();
+    let error = survey(&config(&["--feed-nats-url", &url]), RETENTION).await.unwrap_err();
+    assert!(start.elapsed() + TRY_INTERVAL >= PATIENCE, "{:?}", start.elapsed());
+    let said = error.to_string();
+    assert!(said.starts_with(&format!("FEED_NATS_URL {url}: not there within 60s: IO error: ")), "{said}");
+}
