@@ -35,7 +35,7 @@ autoscaling:
   maxReplicas: {most}
   targetActiveConnections: {target}
   scaleDown: {{ stabilizationWindow: 10s, podsPerDrain: {} }}
-rebalance: {{ mode: \"On\", connectionsPerSecond: {} }}
+rebalance: {{ mode: Always, connectionsPerSecond: {} }}
 ",
         most.div_ceil(4),
         clients / 20
