@@ -32,6 +32,7 @@ use crate::settings::{Labels, ServerImage};
 use crate::validate::Validated;
 
 pub use deployment::version;
+pub(crate) use pod::CONTAINER;
 
 /// What the operator itself brings in.
 #[derive(Clone, Debug)]

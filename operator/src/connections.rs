@@ -77,7 +77,8 @@ impl Connections {
         self.known().retain(|uid, _| living.contains(uid));
     }
 
-    async fn ask(&self, address: String) -> Option<i64> {
+    /// Asks one server; `None` where it does not answer in time, or with something else.
+    pub(crate) async fn ask(&self, address: String) -> Option<i64> {
         let mut response = self.http.get(format!("http://{address}/metrics")).send().await.ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.ok()? {
@@ -95,7 +96,7 @@ impl Connections {
 }
 
 /// Where a pod that runs answers.
-fn address(pod: &Pod) -> Option<String> {
+pub(crate) fn address(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Running"))?;
     let ip = status.pod_ip.as_ref().filter(|ip| !ip.is_empty())?;
     Some(if ip.contains(':') {

@@ -27,6 +27,7 @@ pub mod note;
 pub mod build;
 pub mod apply;
 pub mod connections;
+pub mod custom_metrics;
 pub mod status;
 pub mod backoff;
 pub mod metrics;

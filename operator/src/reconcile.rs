@@ -17,6 +17,7 @@ use crate::apply::{ApplyErrors, apply};
 use crate::backoff::Backoff;
 use crate::build::{Surroundings, build};
 use crate::connections::Connections;
+use crate::custom_metrics::scaling::Served;
 use crate::fleet::{Fleet, IncompleteObject, MANAGER};
 use crate::issue::{IssueError, issue, until};
 use crate::kinds::Kinds;
@@ -36,6 +37,7 @@ pub struct Context {
     poll_interval: Duration,
     metrics: Metrics,
     backoff: Backoff,
+    served: Option<Arc<Served>>,
 }
 
 /// A reconciliation has not come to its end; it is tried again.
@@ -83,7 +85,14 @@ impl Context {
             poll_interval,
             metrics,
             backoff: Backoff::default(),
+            served: None,
         }
+    }
+
+    /// With somebody who knows whether autoscalers are served.
+    #[must_use]
+    pub fn with_served(self, served: Arc<Served>) -> Self {
+        Self { served: Some(served), ..self }
     }
 
     /// Counts the StreamServers of which a condition holds, and forgets what is remembered of others.
@@ -222,6 +231,11 @@ impl Teller<'_> {
         let observed = self.observed;
         // After everything else: a server that does not answer holds nothing up.
         let connections = self.context.connections.of(&observed.fleet, &observed.pods).await;
+        let served = self.context.served.as_ref().filter(|_| observed.server.spec.autoscaling.is_some());
+        let scaling = match served {
+            Some(served) => Some(served.of(&observed.fleet, &observed.pods).await),
+            None => None,
+        };
         let situation = Situation {
             server: &observed.server,
             fleet: &observed.fleet,
@@ -229,6 +243,7 @@ impl Teller<'_> {
             service: observed.service.as_ref(),
             pods: &observed.pods,
             connections,
+            scaling: scaling.as_ref(),
         };
         let told = status(situation, outcome, &self.context.around, self.now);
         if observed.server.status.as_ref() != Some(&told.status) {

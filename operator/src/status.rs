@@ -4,6 +4,7 @@
 mod certificate;
 mod pods;
 mod rollout;
+mod scaling;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -13,6 +14,7 @@ use tickwire_crd::{ConditionType, ServiceType, StreamServer, StreamServerStatus,
 
 use crate::apply::ApplyErrors;
 use crate::build::{self, Applied, Resources, Surroundings};
+use crate::custom_metrics::scaling::Scaling;
 use crate::fleet::Fleet;
 use crate::issue::{IssueError, Issued};
 use crate::note::Note;
@@ -67,6 +69,8 @@ pub struct Situation<'a> {
     pub pods: &'a [Pod],
     /// The clients that are connected, where that is known.
     pub connections: Option<i64>,
+    /// Whether an autoscaler is served, where there is to be one.
+    pub scaling: Option<&'a Scaling>,
 }
 
 /// What is said, and what a person would want to know of it.
@@ -102,6 +106,7 @@ pub fn status(
     ];
     let conditions: Vec<_> = verdicts
         .into_iter()
+        .chain(scaling::active(situation.scaling))
         .map(|verdict| verdict.condition(&old, server.metadata.generation, now))
         .collect();
     let issued = match outcome {
@@ -249,6 +254,7 @@ fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> 
         ConditionType::CertificateReady,
         ConditionType::Degraded,
         ConditionType::Progressing,
+        ConditionType::ScalingActive,
         ConditionType::Ready,
     ] {
         let Some(condition) = new.condition(type_) else { continue };
@@ -269,6 +275,15 @@ fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> 
             }
             (ConditionType::Progressing, "False", _) if condition.reason == rollout::PAUSED => {
                 Some(Note::normal("Paused", message))
+            }
+            (ConditionType::ScalingActive, "True", _) => {
+                Some(Note::normal(condition.reason.clone(), message))
+            }
+            // That it is not served yet is no news before it ever was.
+            (ConditionType::ScalingActive, "False", _)
+                if before.is_some() || condition.reason == scaling::FOREIGN =>
+            {
+                Some(Note::warning(condition.reason.clone(), message))
             }
             (ConditionType::Ready, "True", _) => Some(Note::normal("Ready", message)),
             // Where more are asked for, nothing has been lost.

@@ -107,16 +107,30 @@ fn told_with(
         prometheus_rule: prepared.prometheus_rule,
         state: std::marker::PhantomData,
     };
-    let situation =
-        Situation { server, fleet: &fleet, deployment: None, service: None, pods, connections: Some(12) };
+    let situation = Situation {
+        server,
+        fleet: &fleet,
+        deployment: None,
+        service: None,
+        pods,
+        connections: Some(12),
+        scaling: None,
+    };
     status(situation, &Outcome::Applied(&validated, &issued, &applied), &around(), now())
 }
 
 /// What is told where nothing was applied, and this is the Deployment that runs.
 fn told(server: &StreamServer, deployment: Option<&Deployment>, outcome: &Outcome<'_>) -> Told {
     let fleet = Fleet::of(server).unwrap();
-    let situation =
-        Situation { server, fleet: &fleet, deployment, service: None, pods: &[], connections: None };
+    let situation = Situation {
+        server,
+        fleet: &fleet,
+        deployment,
+        service: None,
+        pods: &[],
+        connections: None,
+        scaling: None,
+    };
     status(situation, outcome, &around(), now())
 }
 
