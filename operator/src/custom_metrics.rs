@@ -22,6 +22,9 @@ pub mod registration;
 pub mod scaling;
 pub mod serving_certificate;
 
+#[cfg(test)]
+mod fake;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

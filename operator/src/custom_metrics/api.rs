@@ -9,11 +9,11 @@ use axum::http::{Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::issue::shown;
 use crate::metrics::Metrics;
 
 use super::access::{self, Access};
@@ -46,7 +46,6 @@ pub struct Peer(pub Arc<[CertificateDer<'static>]>);
 
 impl Api {
     /// Answers the requests of a connection whose [`Peer`] is among their extensions.
-    #[must_use]
     pub fn router(self) -> Router {
         let answered = Router::new()
             .route("/apis", get(async |_: User| document(&discovery::groups())))
@@ -147,7 +146,7 @@ fn list(namespace: &str, readings: &[Reading]) -> Value {
                 "apiVersion": "v1",
             },
             "metric": { "name": METRIC, "selector": null },
-            "timestamp": shown(reading.at),
+            "timestamp": whole_seconds(reading.at),
             // It is what there is at that moment, and nothing that was gathered over a time.
             "windowSeconds": 0,
             "value": reading.connections.to_string(),
@@ -159,6 +158,11 @@ fn list(namespace: &str, readings: &[Reading]) -> Value {
         "metadata": {},
         "items": items.collect::<Vec<_>>(),
     })
+}
+
+/// As Kubernetes writes times, and never in the future.
+fn whole_seconds(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
 }
 
 fn document(document: &Value) -> Response {

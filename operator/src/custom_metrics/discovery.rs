@@ -55,8 +55,61 @@ mod tests {
 
     #[test]
     fn the_documents_are_those_of_an_api_with_one_metric() {
-        insta::assert_snapshot!(shown(&groups()), @r#""#);
-        insta::assert_snapshot!(shown(&versions()), @r#""#);
-        insta::assert_snapshot!(shown(&resources()), @r#""#);
+        insta::assert_snapshot!(shown(&groups()), @r#"
+        {
+          "apiVersion": "v1",
+          "groups": [
+            {
+              "name": "custom.metrics.k8s.io",
+              "preferredVersion": {
+                "groupVersion": "custom.metrics.k8s.io/v1beta2",
+                "version": "v1beta2"
+              },
+              "versions": [
+                {
+                  "groupVersion": "custom.metrics.k8s.io/v1beta2",
+                  "version": "v1beta2"
+                }
+              ]
+            }
+          ],
+          "kind": "APIGroupList"
+        }
+        "#);
+        insta::assert_snapshot!(shown(&versions()), @r#"
+        {
+          "apiVersion": "v1",
+          "kind": "APIGroup",
+          "name": "custom.metrics.k8s.io",
+          "preferredVersion": {
+            "groupVersion": "custom.metrics.k8s.io/v1beta2",
+            "version": "v1beta2"
+          },
+          "versions": [
+            {
+              "groupVersion": "custom.metrics.k8s.io/v1beta2",
+              "version": "v1beta2"
+            }
+          ]
+        }
+        "#);
+        insta::assert_snapshot!(shown(&resources()), @r#"
+        {
+          "apiVersion": "v1",
+          "groupVersion": "custom.metrics.k8s.io/v1beta2",
+          "kind": "APIResourceList",
+          "resources": [
+            {
+              "kind": "MetricValueList",
+              "name": "pods/active_connections",
+              "namespaced": true,
+              "singularName": "",
+              "verbs": [
+                "get"
+              ]
+            }
+          ]
+        }
+        "#);
     }
 }

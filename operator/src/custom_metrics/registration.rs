@@ -105,11 +105,16 @@ impl Registrar {
                 Ok(standing) => {
                     pause = Pause::default();
                     let wait = if let Standing::Pending(_) = standing { SOONER } else { INTERVAL };
-                    self.tell(standing);
+                    if self.tell(standing.clone()) {
+                        log(&standing);
+                    }
                     wait
                 }
                 Err(error) => {
-                    self.tell(Standing::Pending(told(&error)));
+                    let error = told(&error);
+                    if self.tell(Standing::Pending(error.clone())) {
+                        tracing::warn!(error, "cannot see to it that {VERSION}.{GROUP} is registered");
+                    }
                     pause.after_failure()
                 }
             };
@@ -181,29 +186,14 @@ impl Registrar {
         })
     }
 
-    /// Says what is known now, and logs it where it is new.
-    fn tell(&self, standing: Standing) {
+    /// Says what is known now. Answers whether that is news.
+    fn tell(&self, standing: Standing) -> bool {
         self.metrics.custom_metrics_registered.set(i64::from(standing == Standing::Registered));
         self.standing.send_if_modified(|before| {
-            if *before == standing {
-                return false;
-            }
-            match &standing {
-                Standing::Registered => {
-                    tracing::info!("autoscalers are served: {VERSION}.{GROUP} is registered")
-                }
-                Standing::Foreign(foreign) => {
-                    tracing::warn!(
-                        "{foreign} has {GROUP} already: it is left alone, and autoscalers ask there"
-                    );
-                }
-                Standing::Pending(why) | Standing::Off(why) => {
-                    tracing::warn!(why, "{VERSION}.{GROUP} is not served yet; this is tried again");
-                }
-            }
+            let is_news = *before != standing;
             *before = standing;
-            true
-        });
+            is_news
+        })
     }
 
     fn api_services(&self) -> Api<APIService> {
@@ -272,6 +262,18 @@ impl Registrar {
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(source) => Err(error("withdraw", "APIService", &name)(source)),
+        }
+    }
+}
+
+fn log(standing: &Standing) {
+    match standing {
+        Standing::Registered => tracing::info!("autoscalers are served: {VERSION}.{GROUP} is registered"),
+        Standing::Foreign(foreign) => {
+            tracing::warn!("{GROUP} is served by {foreign}: that is left alone, and autoscalers ask there");
+        }
+        Standing::Pending(why) | Standing::Off(why) => {
+            tracing::info!(why, "autoscalers are not served yet");
         }
     }
 }
