@@ -11,7 +11,7 @@ pub struct StreamServerStatus {
     /// The generation of the specification that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Progressing, Degraded and CertificateReady, each with a reason and a message that says what to do.
+    /// Ready, Progressing, Degraded and CertificateReady, and where autoscaling is set, ScalingActive; each with a reason and a message that says what to do.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// How many servers there are, those included that are being replaced.
@@ -101,6 +101,8 @@ pub enum ConditionType {
     Degraded,
     /// The servers have a certificate that is good.
     CertificateReady,
+    /// The number of servers can follow the number of connections. Only where that is asked for.
+    ScalingActive,
 }
 
 impl ConditionType {
@@ -112,6 +114,7 @@ impl ConditionType {
             Self::Progressing => "Progressing",
             Self::Degraded => "Degraded",
             Self::CertificateReady => "CertificateReady",
+            Self::ScalingActive => "ScalingActive",
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::settings::{Labels, ServerImage};
 use crate::validate::Validated;
 
 pub use deployment::version;
+pub(crate) use pod::CONTAINER;
 pub use prometheus_rule::alert_rules;
 
 /// What the operator itself brings in.

@@ -54,12 +54,7 @@ impl Connections {
     ///
     /// Where no HTTP client can be made.
     pub fn new(interval: Duration) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { http, interval, known: Mutex::default() })
+        Ok(Self { http: client()?, interval, known: Mutex::default() })
     }
 
     /// The client by which servers are asked.
@@ -132,6 +127,16 @@ impl Connections {
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A client by which servers are asked: none of them is behind a proxy, and an answer comes in time or not at all.
+///
+/// # Errors
+///
+/// Where none can be made.
+pub(crate) fn client() -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder().timeout(TIMEOUT).no_proxy();
+    builder.redirect(reqwest::redirect::Policy::none()).build()
 }
 
 /// Asks one server for its connections; `None` where it does not say. How long that may take is the client's matter.

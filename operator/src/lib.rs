@@ -33,6 +33,7 @@ pub mod build;
 pub mod apply;
 pub mod rebalance;
 pub mod shed;
+pub mod custom_metrics;
 pub mod status;
 pub mod backoff;
 pub mod metrics;

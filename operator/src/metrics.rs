@@ -23,6 +23,9 @@ pub struct Metrics {
     pub rebalances: IntCounter,
     /// Clients that servers were asked to send away.
     pub shed_connections: IntCounter,
+    custom_metrics_requests: IntCounterVec,
+    /// 1 in the operator that has registered custom.metrics.k8s.io, while the API server reaches it.
+    pub custom_metrics_registered: IntGauge,
 }
 
 /// What is told of each StreamServer, by namespace and name: bounded by how many there are.
@@ -85,6 +88,9 @@ const SECONDS: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// The values of the label `condition`.
 const CONDITIONS: [&str; 3] = ["ready", "progressing", "degraded"];
 
+/// The values of the label `code` of what is answered at custom.metrics.k8s.io; others, of which there are none, count as 500.
+const CODES: [u16; 8] = [200, 400, 401, 403, 404, 405, 500, 503];
+
 impl Metrics {
     /// New ones, all 0.
     ///
@@ -124,14 +130,30 @@ impl Metrics {
         registry.register(Box::new(rebalances.clone()))?;
         registry.register(Box::new(shed_connections.clone()))?;
         let fleets = FleetMetrics::new(&registry)?;
+        let custom_metrics_requests = IntCounterVec::new(
+            Opts::new(
+                "tickwire_operator_custom_metrics_requests_total",
+                "Requests for custom.metrics.k8s.io, by the status of the answer",
+            ),
+            &["code"],
+        )?;
+        let custom_metrics_registered = IntGauge::new(
+            "tickwire_operator_custom_metrics_registered",
+            "1 in the operator that has registered custom.metrics.k8s.io, while the API server reaches it",
+        )?;
         registry.register(Box::new(reconciliations.clone()))?;
         registry.register(Box::new(reconciliation_seconds.clone()))?;
         registry.register(Box::new(leader.clone()))?;
         registry.register(Box::new(stream_servers.clone()))?;
+        registry.register(Box::new(custom_metrics_requests.clone()))?;
+        registry.register(Box::new(custom_metrics_registered.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         for result in ["ok", "error"] {
             let _at_zero = reconciliations.with_label_values(&[result]);
+        }
+        for code in CODES {
+            let _at_zero = custom_metrics_requests.with_label_values(&[code.to_string()]);
         }
         let metrics = Self {
             registry,
@@ -142,6 +164,8 @@ impl Metrics {
             fleets,
             rebalances,
             shed_connections,
+            custom_metrics_requests,
+            custom_metrics_registered,
         };
         metrics.set_stream_servers([0; CONDITIONS.len()]);
         Ok(metrics)
@@ -150,6 +174,12 @@ impl Metrics {
     /// Counts a reconciliation.
     pub fn reconciled(&self, is_ok: bool) {
         self.reconciliations.with_label_values(&[if is_ok { "ok" } else { "error" }]).inc();
+    }
+
+    /// Counts an answer at custom.metrics.k8s.io.
+    pub fn custom_metrics_answered(&self, code: u16) {
+        let code = if CODES.contains(&code) { code } else { 500 };
+        self.custom_metrics_requests.with_label_values(&[code.to_string()]).inc();
     }
 
     /// Says how many StreamServers are ready, progressing, and degraded.

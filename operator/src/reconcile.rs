@@ -21,6 +21,7 @@ use crate::backoff::Backoff;
 use crate::build::{Surroundings, build};
 use crate::connections::{AT_ONCE, Connections};
 use crate::course::Course;
+use crate::custom_metrics::scaling::Served;
 use crate::fleet::{Fleet, IncompleteObject, MANAGER};
 use crate::issue::{IssueError, issue, until};
 use crate::kinds::Kinds;
@@ -43,6 +44,7 @@ pub struct Context {
     poll_interval: Duration,
     metrics: Metrics,
     backoff: Backoff,
+    served: Option<Arc<Served>>,
 }
 
 /// A reconciliation has not come to its end; it is tried again.
@@ -90,7 +92,14 @@ impl Context {
             poll_interval,
             metrics,
             backoff: Backoff::default(),
+            served: None,
         }
+    }
+
+    /// With somebody who knows whether autoscalers are served.
+    #[must_use]
+    pub fn with_served(self, served: Arc<Served>) -> Self {
+        Self { served: Some(served), ..self }
     }
 
     /// Counts the StreamServers of which a condition holds, and forgets what is remembered of others.
@@ -268,6 +277,11 @@ impl Teller<'_> {
         let load = self.context.connections.load(fleet, &observed.pods, is_urgent, self.now).await;
         let connections = self.context.connections.of(fleet);
         let rebalance = self.rebalance(outcome, &load).await;
+        let served = self.context.served.as_ref().filter(|_| observed.server.spec.autoscaling.is_some());
+        let scaling = match served {
+            Some(served) => Some(served.of(&observed.fleet, &observed.pods).await),
+            None => None,
+        };
         let situation = Situation {
             server: &observed.server,
             fleet: &observed.fleet,
@@ -277,6 +291,7 @@ impl Teller<'_> {
             connections,
             rebalance: rebalance.as_ref(),
             waits,
+            scaling: scaling.as_ref(),
         };
         let told = status(situation, outcome, &self.context.around, self.now);
         if observed.server.status.as_ref() != Some(&told.status) {

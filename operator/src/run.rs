@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use kube::{Client, Config};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::build::Surroundings;
 use crate::connections::Connections;
 use crate::controller::{self, Scope};
+use crate::custom_metrics::registration::Registrar;
+use crate::custom_metrics::scaling::{Served, Standing};
+use crate::custom_metrics::{Bound, ListenError, Place};
 use crate::kinds::Kinds;
 use crate::lease::{self, Held, LeaseConfig, LeaseConfigError};
 use crate::metrics::Metrics;
@@ -29,6 +33,10 @@ const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two attempts to reach the API server at the start.
 const API_PAUSE: Duration = Duration::from_secs(1);
 
+/// What is said where metrics are not served to autoscalers.
+const NOT_SERVED: &str =
+    "this operator does not, as its CUSTOM_METRICS_ADDR is empty (the chart's customMetrics.enabled)";
+
 /// The operator cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -43,6 +51,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// The address of the metrics for autoscalers is taken, or not there.
+    #[error(transparent)]
+    ListenCustomMetrics(#[from] ListenError),
     /// Neither in a pod, nor with a kubeconfig.
     #[error("no cluster is known: run it in a pod, or set KUBECONFIG")]
     Cluster(#[source] kube::config::InferConfigError),
@@ -70,10 +81,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let admin = Admin::new(metrics.clone());
     let address = settings.admin_addr;
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+    let bound = Bound::new(&settings).await?;
     let end = CancellationToken::new();
     let serving = tokio::spawn(admin.clone().serve(listener, end.clone()));
 
-    let result = work(&settings, &stop, &admin, &metrics).await;
+    let result = work(&settings, &stop, &admin, &metrics, bound).await;
 
     admin.set_ready(false);
     end.cancel();
@@ -88,6 +100,7 @@ async fn work(
     stop: &CancellationToken,
     admin: &Admin,
     metrics: &Metrics,
+    bound: Option<Bound>,
 ) -> Result<(), RunError> {
     let mut config = Config::infer().await.map_err(RunError::Cluster)?;
     config.connect_timeout = Some(API_TIMEOUT);
@@ -95,8 +108,31 @@ async fn work(
     if !reach(&client, stop).await {
         return Ok(());
     }
+    let end = CancellationToken::new();
+    let serving =
+        bound.map(|bound| bound.serve(&client, settings, metrics.clone(), end.clone())).transpose()?;
     admin.set_ready(true);
 
+    let result = take_turns(settings, client, stop, metrics, serving.is_some()).await;
+
+    admin.set_ready(false);
+    end.cancel();
+    if let Some(serving) = serving
+        && let Err(error) = serving.await
+    {
+        tracing::warn!(%error, "what serves metrics to autoscalers has failed");
+    }
+    result
+}
+
+/// Waits for the leadership, and leads.
+async fn take_turns(
+    settings: &Settings,
+    client: Client,
+    stop: &CancellationToken,
+    metrics: &Metrics,
+    serves_metrics: bool,
+) -> Result<(), RunError> {
     let identity = settings.pod_name.clone().unwrap_or_else(host_name);
     let lease = LeaseConfig {
         duration: settings.lease_duration,
@@ -108,9 +144,30 @@ async fn work(
     tracing::info!(identity, lease = settings.lease_name, "waits for the leadership");
     let Some(held) = lease::acquire(client.clone(), lease, stop).await? else { return Ok(()) };
     metrics.leader.set(1);
-    let result = lead(settings, client, identity, &held, stop, metrics).await;
+    let (registrar, standing) = if serves_metrics {
+        let place = Place::of(settings);
+        let (registrar, standing) = Registrar::new(client.clone(), place, identity.clone(), metrics.clone());
+        (Some(registrar), standing)
+    } else {
+        (None, watch::channel(Standing::Off(NOT_SERVED.to_owned())).1)
+    };
+    let served = Arc::new(Served::new(client.clone(), standing));
+    let registering = async {
+        match &registrar {
+            Some(registrar) => registrar.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    let result = tokio::select! {
+        result = lead(settings, client, identity, &held, stop, metrics, served) => result,
+        // Never ends. It may be cancelled between any two steps.
+        never = registering => match never {},
+    };
     metrics.leader.set(0);
     if result.is_ok() {
+        if let Some(registrar) = &registrar {
+            registrar.leave().await;
+        }
         match held.release().await {
             Ok(_) => tracing::info!("has given the leadership up"),
             Err(error) => {
@@ -147,6 +204,7 @@ async fn lead(
     held: &Held,
     stop: &CancellationToken,
     metrics: &Metrics,
+    served: Arc<Served>,
 ) -> Result<(), RunError> {
     let scope = Scope::new(client.clone(), &settings.watch_namespace);
     let connections = Arc::new(Connections::new(settings.poll_interval)?);
@@ -158,7 +216,7 @@ async fn lead(
     let mut kinds = known_kinds(&client, Kinds::default()).await;
     loop {
         tracing::info!(?kinds, namespace = settings.watch_namespace, "looks after StreamServers");
-        let context = Arc::new(Context::new(
+        let context = Context::new(
             client.clone(),
             kinds,
             around.clone(),
@@ -166,7 +224,8 @@ async fn lead(
             Arc::clone(&connections),
             settings.poll_interval,
             metrics.clone(),
-        ));
+        );
+        let context = Arc::new(context.with_served(Arc::clone(&served)));
         let pause = CancellationToken::new();
         let mut looking =
             std::pin::pin!(controller::run(&scope, kinds, context, pause.clone().cancelled_owned()));

@@ -40,6 +40,15 @@ pub struct Settings {
     /// How often the servers are asked for their connections.
     #[arg(long, env, value_name = "DURATION", default_value = "15s", value_parser = poll_interval)]
     pub poll_interval: Duration,
+    /// Where custom.metrics.k8s.io is served by TLS, for autoscalers. Empty: nowhere.
+    #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:21593", value_parser = custom_metrics_addr)]
+    pub custom_metrics_addr: CustomMetricsAddr,
+    /// The Service that leads there, in the Lease's namespace; the Secret with the certificate has its name.
+    #[arg(long, env, value_name = "NAME", default_value = "tickwire-operator-api")]
+    pub custom_metrics_service: String,
+    /// The ClusterRole with which the registration of custom.metrics.k8s.io, and that Secret, are deleted. Empty: none.
+    #[arg(long, env, value_name = "NAME", default_value = "")]
+    pub custom_metrics_owner: String,
     /// What is logged: error, warn, info, debug or trace, or directives such as info,kube=debug.
     #[arg(long, env, value_name = "FILTER", default_value = "info")]
     pub log_level: String,
@@ -85,6 +94,10 @@ pub struct ServerImage {
     pub tag: String,
 }
 
+/// Where custom.metrics.k8s.io is served; none: nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CustomMetricsAddr(pub Option<SocketAddr>);
+
 /// Labels, by key.
 pub type Labels = BTreeMap<String, String>;
 
@@ -106,6 +119,16 @@ fn labels(text: &str) -> Result<Labels, String> {
             _ => Err(format!("{pair:?} is not a label; write it like key=value")),
         })
         .collect()
+}
+
+fn custom_metrics_addr(text: &str) -> Result<CustomMetricsAddr, String> {
+    if text.is_empty() {
+        return Ok(CustomMetricsAddr(None));
+    }
+    let address = text.parse().map_err(|_| {
+        "not an address; write it like 0.0.0.0:21593, or leave it empty to serve no metrics to autoscalers"
+    })?;
+    Ok(CustomMetricsAddr(Some(address)))
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
@@ -144,11 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn metrics_for_autoscalers_are_served_unless_the_address_is_empty() {
+        let served = parse(&[]).unwrap().custom_metrics_addr;
+        assert_eq!(served.0.unwrap().port(), 21593);
+        assert_eq!(parse(&["--custom-metrics-addr="]).unwrap().custom_metrics_addr, CustomMetricsAddr(None));
+    }
+
+    #[test]
     fn what_cannot_be_right_is_said_with_what_would_be() {
         for (flags, expected) in [
             (["--lease-duration", "1s"], "must be at least 3s"),
             (["--poll-interval", "soon"], "write it like 15s"),
             (["--operator-pod-labels", "name"], "write it like key=value"),
+            (["--custom-metrics-addr", "21593"], "write it like 0.0.0.0:21593"),
         ] {
             let error = parse(&flags).unwrap_err();
             assert!(error.contains(expected), "{error}");

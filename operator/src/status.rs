@@ -4,6 +4,7 @@
 mod certificate;
 mod pods;
 mod rollout;
+mod scaling;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -13,6 +14,7 @@ use tickwire_crd::{ConditionType, RebalanceStatus, ServiceType, StreamServer, St
 
 use crate::apply::ApplyErrors;
 use crate::build::{self, Applied, Resources, Surroundings};
+use crate::custom_metrics::scaling::Scaling;
 use crate::fleet::Fleet;
 use crate::issue::{IssueError, Issued};
 use crate::note::Note;
@@ -72,6 +74,8 @@ pub struct Situation<'a> {
     pub rebalance: Option<&'a RebalanceStatus>,
     /// What a change waits for, in words.
     pub waits: Option<&'a str>,
+    /// Whether an autoscaler is served, where there is to be one.
+    pub scaling: Option<&'a Scaling>,
 }
 
 /// What is said, and what a person would want to know of it.
@@ -107,6 +111,7 @@ pub fn status(
     ];
     let conditions: Vec<_> = verdicts
         .into_iter()
+        .chain(scaling::active(situation.scaling))
         .map(|verdict| verdict.condition(&old, server.metadata.generation, now))
         .collect();
     let issued = match outcome {
@@ -256,6 +261,7 @@ fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> 
         ConditionType::CertificateReady,
         ConditionType::Degraded,
         ConditionType::Progressing,
+        ConditionType::ScalingActive,
         ConditionType::Ready,
     ] {
         let Some(condition) = new.condition(type_) else { continue };
@@ -279,6 +285,15 @@ fn transitions(old: &StreamServerStatus, new: &StreamServerStatus) -> Vec<Note> 
             }
             (ConditionType::Progressing, "False", _) if condition.reason == rollout::PAUSED => {
                 Some(Note::normal("Paused", message))
+            }
+            (ConditionType::ScalingActive, "True", _) => {
+                Some(Note::normal(condition.reason.clone(), message))
+            }
+            // That it is not served yet is no news before it ever was.
+            (ConditionType::ScalingActive, "False", _)
+                if before.is_some() || condition.reason == scaling::FOREIGN =>
+            {
+                Some(Note::warning(condition.reason.clone(), message))
             }
             (ConditionType::Ready, "True", _) => Some(Note::normal("Ready", message)),
             // Where more are asked for, nothing has been lost.

@@ -18,6 +18,7 @@ mod alone;
 mod bad_input;
 mod certificates;
 mod chart;
+mod custom_metrics;
 mod drift;
 mod kubectl;
 mod rules;

@@ -91,10 +91,10 @@ impl<'a> Nats<'a> {
 
     /// Reads the whole stream.
     pub(crate) fn read(&self) -> Ledger {
-        let reading = self.runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, self.read_all()).await.expect("the stream is read in time")
-        });
-        reading.expect("the stream can be read")
+        eventually("the stream can be read", || {
+            let reading = async { tokio::time::timeout(PATIENCE, self.read_all()).await };
+            self.runtime.block_on(reading).expect("the stream is read in time").ok()
+        })
     }
 
     async fn context(&self) -> Result<jetstream::Context, async_nats::Error> {

@@ -170,6 +170,7 @@ fn autoscaling() {
                     .any(|it| it["type"] == "AbleToScale" && it["status"] == "True")
                     .then_some(())
             });
+            server.condition("ScalingActive", "True", "MetricsServed");
             ticks_come(&server.client());
         },
     );

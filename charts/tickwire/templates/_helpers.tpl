@@ -39,6 +39,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- .Values.serviceAccount.name | default (ternary (include "tickwire.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end }}
 
+{{/* Whether custom.metrics.k8s.io is served: not empty where it is. There is one such API in a cluster. */}}
+{{- define "tickwire.customMetrics" -}}
+{{- $enabled := .Values.customMetrics.enabled | toString -}}
+{{- if or (eq $enabled "true") (and (eq $enabled "auto") (empty .Values.watchNamespace)) -}}true{{- end -}}
+{{- end }}
+
 {{- define "tickwire.image" -}}
 {{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
 {{- .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ $tag }}{{ end -}}

@@ -132,6 +132,7 @@ fn told_in(
         connections: Some(12),
         rebalance,
         waits,
+        scaling: None,
     };
     status(situation, &Outcome::Applied(&validated, &issued, &applied), &around(), now())
 }
@@ -148,6 +149,7 @@ fn told(server: &StreamServer, deployment: Option<&Deployment>, outcome: &Outcom
         connections: None,
         rebalance: None,
         waits: None,
+        scaling: None,
     };
     status(situation, outcome, &around(), now())
 }
@@ -457,6 +459,7 @@ fn a_condition_keeps_its_time_while_its_status_stays() {
         connections: None,
         rebalance: None,
         waits: None,
+        scaling: None,
     };
     let told = status(situation, &Outcome::Paused, &around(), hour_later);
     assert_eq!(told.status.condition(Ready).unwrap().last_transition_time, before);
@@ -466,6 +469,65 @@ fn a_condition_keeps_its_time_while_its_status_stays() {
         "False before and after"
     );
     assert_eq!(reasons(&told), ["Paused"]);
+}
+
+#[test]
+fn whether_an_autoscaler_is_served_is_told_where_there_is_one_and_by_events_when_it_changes() {
+    let mut server = server("{replicas: 1}");
+    let fleet = Fleet::of(&server).unwrap();
+    let deployment = whole(1);
+    let mut told = |scaling: Option<&Scaling>| {
+        let situation = Situation {
+            server: &server,
+            fleet: &fleet,
+            deployment: Some(&deployment),
+            service: None,
+            pods: &[],
+            connections: None,
+            rebalance: None,
+            waits: None,
+            scaling,
+        };
+        let told = status(situation, &Outcome::Paused, &around(), now());
+        server.status = Some(told.status.clone());
+        let condition = told.status.condition(ConditionType::ScalingActive).cloned();
+        (condition, reasons(&told).into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert_eq!(told(None).0, None);
+    let by = || "Service monitoring/adapter (APIService v1beta1.custom.metrics.k8s.io)".to_owned();
+    let unanswered = Scaling::Unanswered { by: by(), why: "not found".to_owned() };
+    for (scaling, status, reason, part, event) in [
+        (
+            Scaling::Unavailable("no operator is ready".to_owned()),
+            "False",
+            "MetricsUnavailable",
+            "no operator is ready",
+            None,
+        ),
+        (Scaling::Served, "True", "MetricsServed", "the operator", Some("MetricsServed")),
+        (
+            unanswered,
+            "False",
+            "ForeignMetricsApi",
+            "Autoscaling beside another metrics API",
+            Some("ForeignMetricsApi"),
+        ),
+        (
+            Scaling::ServedByOthers(by()),
+            "True",
+            "ForeignMetrics",
+            "monitoring/adapter",
+            Some("ForeignMetrics"),
+        ),
+    ] {
+        let (condition, events) = told(Some(&scaling));
+        let condition = condition.unwrap();
+        assert_eq!((condition.status.as_str(), condition.reason.as_str()), (status, reason));
+        assert!(condition.message.contains(part), "{}", condition.message);
+        assert_eq!(events, event.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        assert!(told(Some(&scaling)).1.is_empty(), "it is told once");
+    }
+    assert_eq!(told(None).0, None);
 }
 
 #[test]
