@@ -290,6 +290,15 @@ impl Follower {
     }
 }
 
+/// The most moves that came within one second of the clock.
+pub(crate) fn busiest_second(seen: &[Seen]) -> usize {
+    let mut seconds = std::collections::HashMap::<u64, usize>::new();
+    for moved in seen.iter().flat_map(|seen| &seen.moves) {
+        *seconds.entry(moved.as_secs()).or_default() += 1;
+    }
+    seconds.into_values().max().unwrap_or_default()
+}
+
 /// Every tick came once: TICK has one for every sequence.
 pub(crate) fn assert_whole(seen: &[Seen]) {
     for Seen { ticks, first, last, .. } in seen {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::xtask_cluster;
-use crate::fleet::{Fleet, Seen, assert_whole};
+use crate::fleet::{Fleet, Seen, assert_whole, busiest_second};
 use crate::namespace::Namespace;
 use crate::operator;
 use crate::stream_server::StreamServer;
@@ -30,15 +30,6 @@ fn report(what: &str, took: Duration, seen: &[Seen]) {
         seen.len(),
         busiest_second(seen)
     );
-}
-
-/// The most moves that came within one second of the clock.
-fn busiest_second(seen: &[Seen]) -> usize {
-    let mut seconds = std::collections::HashMap::<u64, usize>::new();
-    for moved in seen.iter().flat_map(|seen| &seen.moves) {
-        *seconds.entry(moved.as_secs()).or_default() += 1;
-    }
-    seconds.into_values().max().unwrap_or_default()
 }
 
 /// Each server's clients leave over the window: were they to go at once, a second would have them all.
