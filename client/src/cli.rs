@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod hash_password;
 pub(crate) mod line;
+pub(crate) mod publish;
 pub(crate) mod subscribe;
 
 use std::path::PathBuf;

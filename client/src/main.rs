@@ -5,9 +5,9 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cli::{bench, hash_password, subscribe};
+use cli::{bench, hash_password, publish, subscribe};
 
-/// Ticks over TCP: subscribe to a Tickwire server, or measure one.
+/// Ticks over TCP: subscribe to a Tickwire server, feed one, or measure one.
 #[derive(Debug, Parser)]
 #[command(name = "tickwire", version, max_term_width = 110)]
 struct Cli {
@@ -19,6 +19,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Subscribe(subscribe::Args),
+    Publish(publish::Args),
     Bench(bench::Args),
     HashPassword(hash_password::Args),
 }
@@ -26,6 +27,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Subscribe(args) => subscribe::run(args),
+        Command::Publish(args) => publish::run(args),
         Command::Bench(args) => bench::run(args),
         Command::HashPassword(args) => hash_password::run(args),
     };

@@ -3,6 +3,7 @@
 //! Waits are on conditions, with a limit that is far beyond what they take; a test that reaches it fails with what it waited for.
 
 pub mod metrics;
+pub mod nats;
 pub mod pki;
 pub mod raw;
 pub mod server;
@@ -11,6 +12,7 @@ pub mod witness;
 
 use std::time::{Duration, Instant};
 
+pub use nats::NatsServer;
 pub use raw::Raw;
 pub use server::{PASSWORD, TestServer, USER};
 pub use witness::Witness;

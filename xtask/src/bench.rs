@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the figures of docs/PERFORMANCE.md. Ratios within one run; runs of what is compared take turns.
 
+mod feed;
 pub(crate) mod floor;
 pub(crate) mod hostile;
 mod tls;
@@ -31,6 +32,8 @@ pub(crate) enum What {
     Hostile,
     /// TLS: memory per idle connection, and connects per second of CPU.
     Tls,
+    /// Trades through NATS to TICK clients of two servers: that all arrive, once and in order, how late, and the servers' CPU per tick.
+    Feed,
 }
 
 /// How much of it.
@@ -38,6 +41,8 @@ pub(crate) struct Size {
     pub(crate) runs: usize,
     pub(crate) clients: Option<usize>,
     pub(crate) period: Option<Duration>,
+    pub(crate) rate: u32,
+    pub(crate) symbols: u32,
 }
 
 pub(crate) fn run(what: What, size: &Size) -> Result<()> {
@@ -50,6 +55,7 @@ pub(crate) fn run(what: What, size: &Size) -> Result<()> {
         What::Stalled => stalled(&folder, size),
         What::Hostile => hostile::run(&folder, size),
         What::Tls => tls::run(&folder, size),
+        What::Feed => feed::run(&folder, size),
     }
 }
 

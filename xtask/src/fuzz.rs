@@ -43,6 +43,8 @@ pub(crate) enum Target {
     Session,
     /// A load balancer's header.
     Proxy,
+    /// A publisher's messages and files.
+    Trade,
 }
 
 /// How the targets are run.
@@ -165,6 +167,7 @@ impl Target {
             Self::Codec => "codec",
             Self::Session => "session",
             Self::Proxy => "proxy",
+            Self::Trade => "trade",
         }
     }
 
@@ -172,7 +175,7 @@ impl Target {
     /// bound must lie within.
     fn max_len(self) -> usize {
         match self {
-            Self::Codec | Self::Session => 1024,
+            Self::Codec | Self::Session | Self::Trade => 1024,
             Self::Proxy => tickwire_server::proxy::MAX_HEADER + 256,
         }
     }
@@ -182,6 +185,7 @@ impl Target {
         let name = match self {
             Self::Codec | Self::Session => "frames.dict",
             Self::Proxy => "proxy.dict",
+            Self::Trade => "trade.dict",
         };
         root().join("fuzz/dictionaries").join(name)
     }

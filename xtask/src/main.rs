@@ -62,6 +62,8 @@ enum Command {
         #[command(subcommand)]
         what: cluster::What,
     },
+    /// Print where nats-server is, which some tests run; build it where it is not.
+    NatsServer,
     /// Write the generated files anew: Protobuf types, golden vectors, the tables in docs/.
     Generate {
         /// Write nothing; fail where a file differs from what would be written.
@@ -81,6 +83,12 @@ enum Command {
         /// How long each run lasts.
         #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
         period: Option<Duration>,
+        /// feed: trades a second.
+        #[arg(long, default_value_t = 100_000)]
+        rate: u32,
+        /// feed: symbols that are traded. Each client subscribes to one of them, or to all where it is 1.
+        #[arg(long, default_value_t = 100)]
+        symbols: u32,
     },
     /// Replay a CSV of trades through a server, and check that what comes out is what is in the file.
     Replay {
@@ -111,9 +119,10 @@ fn main() -> ExitCode {
             fuzz::run(&targets, fuzz::Size { runs, seed: None, minimize, locked: false })
         }
         Command::Cluster { what } => cluster::run(&what),
+        Command::NatsServer => tools::nats_server().map(|program| println!("{}", program.display())),
         Command::Generate { check } => generate::run(check),
-        Command::Bench { what, runs, clients, period } => {
-            bench::run(what, &bench::Size { runs, clients, period })
+        Command::Bench { what, runs, clients, period, rate, symbols } => {
+            bench::run(what, &bench::Size { runs, clients, period, rate, symbols })
         }
         Command::Replay { file } => replay::run(&file),
         Command::Picture => picture::run(),

@@ -107,7 +107,9 @@ impl Part {
                 {
                     tools::debian(program, package)?;
                 }
-                succeed(cargo().args(["test", "--workspace", "--all-features", "--locked"]))
+                let mut test = cargo();
+                test.args(["test", "--workspace", "--all-features", "--locked"]);
+                succeed(test.env("TICKWIRE_NATS_SERVER", tools::nats_server()?))
             }
             Self::Fuzz => {
                 // With a seed, so that what fails once fails again.

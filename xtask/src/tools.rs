@@ -11,6 +11,9 @@ use crate::process::{cargo, succeed};
 /// Checks licences, sources, duplicates and advisories.
 const CARGO_DENY: &str = "0.20.2";
 
+/// The server whose streams feed Tickwire's.
+const NATS_SERVER: &str = "2.15.2";
+
 /// $TICKWIRE_CACHE, or tickwire in the user's cache folder.
 pub(crate) fn cache() -> Result<PathBuf> {
     // Set to nothing is not set.
@@ -57,10 +60,24 @@ pub(crate) fn cargo_deny() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The nats-server program; built on first use, which takes a minute. Go's checksum database has the sums for its version.
+pub(crate) fn nats_server() -> Result<PathBuf> {
+    let folder = kept(&format!("nats-server-{NATS_SERVER}"), |folder| {
+        // Not where the path goes: `$(cargo xtask nats-server)`.
+        eprintln!("building nats-server {NATS_SERVER} (once) …");
+        let mut go = go()?;
+        go.args(["install", "-trimpath", "-ldflags", "-s -w"]);
+        // Of a version, so that it is built with the very requirements that it was released with.
+        go.arg(format!("github.com/nats-io/nats-server/v2@v{NATS_SERVER}"));
+        succeed(go.env("GOBIN", folder).current_dir(folder))
+    })?;
+    Ok(folder.join("nats-server"))
+}
+
 /// The go command, for programs that are static and the same wherever they are built. What the environment says of proxies, checksums and
 /// further flags holds.
 pub(crate) fn go() -> Result<Command> {
-    const NEEDED: &str = "Go 1.25 or newer is needed to build Kubernetes' programs (1.21 to 1.24 fetch it; Debian 12 has 1.19)";
+    const NEEDED: &str = "Go 1.25 or newer is needed to build Kubernetes' programs and NATS (1.21 to 1.24 fetch it; Debian 12 has 1.19)";
     ensure!(is_there("go"), "go is not installed; {NEEDED}");
     let asked = Command::new("go").args(["env", "GOVERSION"]).output().context("cannot run go")?;
     let version = String::from_utf8_lossy(&asked.stdout).trim().to_owned();

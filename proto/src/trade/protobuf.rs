@@ -20,7 +20,7 @@ const SIZE: u32 = 4;
 const MAX_LEN: usize = 2 + MAX_SYMBOL_LEN + 3 * 11;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Message<'_>, TradeError> {
-    let (mut symbol, mut time, mut price, mut size) = (&b""[..], 0, 0_u64, 0);
+    let (mut symbol, mut time, mut price, mut size) = ("", 0, 0_u64, 0);
     let mut rest = bytes;
     while rest.has_remaining() {
         let (tag, wire_type) = decode_key(&mut rest)?;
@@ -40,7 +40,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Message<'_>, TradeError> {
                     skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
                     continue;
                 };
-                (symbol, rest) = (field, behind);
+                symbol = std::str::from_utf8(field).map_err(|_| {
+                    TradeError::field("symbol", String::from_utf8_lossy(field), Problem::SymbolLetters)
+                })?;
+                rest = behind;
             }
             TIME => time = number(&mut rest)?,
             PRICE => price = number(&mut rest)?,
@@ -48,9 +51,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Message<'_>, TradeError> {
             _ => skip_field(wire_type, tag, &mut rest, DecodeContext::default())?,
         }
     }
-    let Ok(symbol) = std::str::from_utf8(symbol) else {
-        return Err(TradeError::field("symbol", String::from_utf8_lossy(symbol), Problem::SymbolLetters));
-    };
     let price = price.cast_signed();
     let message = if symbol.is_empty() {
         for (field, value) in [("price", price.to_string()), ("size", size.to_string())] {
