@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::feed::health::FeedHealth;
 use crate::logs::{LogControl, LogFilter};
 use crate::metrics::Metrics;
 use crate::shard::{Phase, PhaseCell, Pulse};
@@ -37,6 +38,8 @@ pub struct Admin {
     pub pulses: Arc<[Arc<Pulse>]>,
     /// Whether the rings hold the past that the feed begins with.
     pub filled: watch::Receiver<bool>,
+    /// Whether what the feed stands on is there.
+    pub health: FeedHealth,
     /// Whether the server has been told to stop.
     pub stopping: CancellationToken,
     /// Whether it accepts.
@@ -108,12 +111,18 @@ async fn healthz(State(admin): State<Admin>) -> impl IntoResponse {
 }
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
-    if admin.stopping.is_cancelled() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    let unready = if admin.stopping.is_cancelled() {
+        Some("draining".to_owned())
+    } else if let Some(illness) = admin.health.illness() {
+        Some(illness)
     } else if !*admin.filled.borrow() {
-        (StatusCode::SERVICE_UNAVAILABLE, "filling the rings\n")
+        Some("filling the rings".to_owned())
     } else {
-        (StatusCode::OK, "ok\n")
+        None
+    };
+    match unready {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 

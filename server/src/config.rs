@@ -5,6 +5,7 @@
 
 mod args;
 mod error;
+mod nats;
 mod size;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 pub use args::{Args, FeedKind};
 pub use error::ConfigError;
+pub use nats::{MAX_LATENESS, NatsConfig, NatsLogin, NatsTls, Secret};
 pub use size::ByteSize;
 
 use crate::auth::Credentials;
@@ -212,6 +214,8 @@ pub enum FeedConfig {
         /// Whether it begins anew at its end.
         repeat: bool,
     },
+    /// From a stream of NATS JetStream.
+    Nats(NatsConfig),
 }
 
 #[cfg(test)]

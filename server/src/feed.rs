@@ -1,10 +1,11 @@
 //! Where ticks come from. A feed has one job: to yield trades, in order, with their sequences.
 //!
 //! Sequences come from what is fed, never from a counter of the process: that is what lets a client continue on another
-//! server. Bars are made from trades by [`crate::bars`], the same way for every feed. A feed over NATS JetStream will be a third
-//! file beside these two.
+//! server. Bars are made from trades by [`crate::bars`], the same way for every feed.
 
 pub mod clock;
+pub mod health;
+pub mod nats;
 pub mod replay;
 pub mod synthetic;
 
@@ -72,7 +73,8 @@ pub struct Identity {
     pub symbols: Symbols,
     /// The sequence of the first trade that this process will yield.
     pub first_sequence: u64,
-    /// The feed's time at which it begins, in nanoseconds since 1970 (UTC). No trade is earlier.
+    /// From when on there are bars, by the feed's time, in nanoseconds since 1970 (UTC). Earlier trades count for none, as others of their
+    /// intervals may have been before `first_sequence`.
     pub start: u64,
     /// Whether nothing ever was before `first_sequence`.
     pub complete: bool,
@@ -91,14 +93,29 @@ pub struct Trade {
     pub size: u64,
 }
 
-/// Some consecutive trades, or only the news that time has passed.
+/// A trade where it stands in its feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Up to here time has come with it, nanoseconds since 1970 (UTC): bars that end by then have ended. At most the trade's own time, unless
+    /// the trade is late; never less than that of the entry before. It follows from what is fed up to this trade, and from nothing else: not
+    /// from where chunks begin and end, which differs from server to server.
+    pub watermark: u64,
+    /// What was traded.
+    pub trade: Trade,
+}
+
+/// A range of sequences with the trades in it, or only the news that time has passed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
-    /// The first trade's sequence; the others follow without a gap. Where there are none: the next one's.
+    /// The first sequence covered: the one after the chunk's before.
     pub first_sequence: u64,
-    /// In order of time. At most [`MAX_CHUNK`].
-    pub trades: Vec<Trade>,
-    /// Every trade before this instant of the feed's time has been yielded, this chunk included; nanoseconds since 1970 (UTC).
+    /// The last sequence covered; `first_sequence - 1`: none.
+    pub last_sequence: u64,
+    /// In order of their sequences, which are within the range and may leave some out. At most [`MAX_CHUNK`].
+    pub trades: Vec<Entry>,
+    /// Up to here time has come, this chunk included; nanoseconds since 1970 (UTC). [`u64::MAX`]: nothing will follow.
     pub watermark: u64,
     /// When, by the clock on the wall, this was due; nanoseconds since 1970 (UTC). In the past while a ring is being filled.
     pub due: u64,
@@ -106,11 +123,31 @@ pub struct Chunk {
     pub caught_up: bool,
 }
 
+impl Chunk {
+    /// A chunk of trades in order of time, whose sequences have no gap, with each of which time comes as far as the trade's.
+    #[must_use]
+    pub fn in_order(
+        first_sequence: u64,
+        trades: impl IntoIterator<Item = Trade>,
+        watermark: u64,
+        due: u64,
+        caught_up: bool,
+    ) -> Self {
+        let entry = |(sequence, trade): (u64, Trade)| Entry { sequence, watermark: trade.time, trade };
+        let trades: Vec<_> = (first_sequence..).zip(trades).map(entry).collect();
+        let last_sequence = first_sequence + trades.len() as u64 - 1;
+        Self { first_sequence, last_sequence, trades, watermark, due, caught_up }
+    }
+}
+
 /// The most trades in a chunk.
 pub const MAX_CHUNK: usize = 8192;
 
 /// Nanoseconds in a second, the shortest bar.
 pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Nanoseconds in a minute, the longest bar.
+pub(crate) const NANOS_PER_MINUTE: u64 = 60 * NANOS_PER_SECOND;
 
 /// The end of the second that `time` is in: time is told at least then, so that bars end though nobody trades.
 pub(crate) fn end_of_second(time: u64) -> u64 {
@@ -125,7 +162,22 @@ pub trait Feed {
     /// Waits for what comes next; `None`: the feed has ended.
     ///
     /// Cancel-safe: nothing is lost when the future is dropped.
-    fn next(&mut self) -> impl Future<Output = Option<Chunk>>;
+    ///
+    /// # Errors
+    ///
+    /// [`FeedError`], where nothing of this identity can follow any more.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Chunk>, FeedError>>;
+}
+
+/// Why a feed has failed for good: a server that starts anew may do better.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The stream is another one.
+    #[error("what the NATS stream's sequences mean has changed")]
+    Epoch(#[from] nats::EpochOver),
+    /// A mistake of ours.
+    #[error("the feed's reader has ended before its time")]
+    Reader,
 }
 
 /// An epoch from whatever distinguishes a feed: 64 bits of FNV-1a with a final mix, the same on every machine, and never 0.

@@ -27,6 +27,7 @@ pub mod address;
 mod fair_queue;
 pub mod proxy;
 mod bounded_file;
+mod error_chain;
 pub mod tls;
 pub mod limiter;
 pub mod users;

@@ -19,10 +19,13 @@ use crate::traces::{self, Traces};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter(String);
 
+/// The NATS client tells each attempt to connect on level INFO; whether the feed is away, the feed itself says.
+const QUIET: &str = "async_nats=error";
+
 impl LogFilter {
     fn to_env_filter(&self) -> EnvFilter {
-        // Parsed once before, in from_str: nothing is left that could be wrong.
-        EnvFilter::new(&self.0)
+        // Parsed once before, in from_str: nothing is left that could be wrong. What a filter says of a target itself comes later, and counts.
+        EnvFilter::new(format!("{QUIET},{}", self.0))
     }
 }
 

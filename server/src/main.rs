@@ -64,7 +64,12 @@ fn run(config: Config, traces: Option<&Traces>) -> anyhow::Result<()> {
     runtime.block_on(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let server = Server::start(config, log).await?;
+        // A feed may have to be waited for; nobody is connected then.
+        let server = tokio::select! {
+            started = Server::start(config, log) => started?,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        };
         let stopper = server.stopper();
         let signals = async {
             loop {

@@ -3,6 +3,8 @@
 //! Shards count in locals of their own and add them up once per turn of their loop: nothing is shared per message. Labels come from closed
 //! sets: reasons, modes and shards.
 
+mod feed;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ use crate::close::CloseReason;
 use crate::reload::Source;
 use crate::stream::{MODES, Streams};
 use crate::verifier::Verifier;
+
+pub use feed::FeedMetrics;
 
 /// Milliseconds, from well below a batch window to well beyond any write deadline.
 const LATENCY_BUCKETS_MS: [f64; 14] =
@@ -109,23 +113,6 @@ pub struct Metrics {
     ring: RingMetrics,
     /// Whether the server is leaving.
     pub draining: IntGauge,
-}
-
-/// What the publisher counts.
-#[derive(Clone, Debug)]
-pub struct FeedMetrics {
-    trades: IntCounter,
-    lag: Gauge,
-    caught_up: IntGauge,
-}
-
-impl FeedMetrics {
-    /// So many trades, due at `due`, were published at `now`, both in nanoseconds since 1970 (UTC).
-    pub(crate) fn published(&self, trades: usize, due: u64, now: u64, caught_up: bool) {
-        self.trades.inc_by(trades as u64);
-        self.lag.set(Duration::from_nanos(now.saturating_sub(due)).as_secs_f64());
-        self.caught_up.set(caught_up.into());
-    }
 }
 
 /// What comes of files that change.
@@ -250,17 +237,7 @@ impl Metrics {
                 "Subscribers whose socket is full, so that something waits for them",
                 "shard",
             )?,
-            feed: FeedMetrics {
-                trades: register.counter("tickwire_feed_trades_total", "Trades taken from the feed")?,
-                lag: register.float_gauge(
-                    "tickwire_feed_lag_seconds",
-                    "Seconds from when the last batch was due until it was published",
-                )?,
-                caught_up: register.gauge(
-                    "tickwire_feed_caught_up",
-                    "1 once the past that the feed begins with has been filled in",
-                )?,
-            },
+            feed: FeedMetrics::new(&register)?,
             ring: RingMetrics {
                 batches: register.gauges(
                     "tickwire_ring_batches",
@@ -356,6 +333,18 @@ impl Metrics {
     #[must_use]
     pub fn feed(&self) -> FeedMetrics {
         self.feed.clone()
+    }
+
+    /// Trades that were too late for their bars so far.
+    #[must_use]
+    pub fn late_trades(&self) -> u64 {
+        self.feed.late_trades()
+    }
+
+    /// Messages of the feed that were rejected for the reason of this label so far.
+    #[must_use]
+    pub fn rejected(&self, label: &str) -> u64 {
+        self.feed.rejections(label)
     }
 
     /// Connections open at the moment.

@@ -8,19 +8,19 @@ use tickwire_proto::message::Mode;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::bars::Bars;
+use crate::bars::{Bars, Counted};
 use crate::batch::Encoder;
 use crate::feed::clock::wall_now;
-use crate::feed::{Chunk, Feed, Identity};
+use crate::feed::{Chunk, Feed, FeedError, Identity, NANOS_PER_MINUTE, NANOS_PER_SECOND};
 use crate::metrics::FeedMetrics;
 use crate::run::{Row, Run};
 use crate::stream::Streams;
 use crate::traces::Publishing;
 
 /// The length of a bar of mode SECOND, in nanoseconds.
-pub const SECOND: u64 = 1_000_000_000;
+pub const SECOND: u64 = NANOS_PER_SECOND;
 /// The length of a bar of mode MINUTE, in nanoseconds.
-pub const MINUTE: u64 = 60 * SECOND;
+pub const MINUTE: u64 = NANOS_PER_MINUTE;
 
 /// The most rows that wait for the end of a window; more end it. 65,536 × 80 bytes = 5 MiB.
 const MAX_WAITING_ROWS: usize = 65_536;
@@ -49,6 +49,7 @@ struct Waiting {
     trades: Option<Run>,
     seconds: Vec<Run>,
     minutes: Vec<Run>,
+    late: u64,
     due: Option<u64>,
     caught_up: bool,
 }
@@ -82,8 +83,15 @@ impl Publisher {
     /// Publishes until the feed ends. `filled` turns true once the past that the feed begins with is in the streams.
     ///
     /// Cancel-safe: what has been appended stays, what waits for its window is lost.
-    pub async fn run(mut self, mut feed: impl Feed, filled: watch::Sender<bool>) {
-        while let Some(chunk) = feed.next().await {
+    ///
+    /// # Errors
+    ///
+    /// The feed's; everything before has been published.
+    pub async fn run(mut self, mut feed: impl Feed, filled: watch::Sender<bool>) -> Result<(), FeedError> {
+        let mut failed = None;
+        while failed.is_none()
+            && let Some(chunk) = feed.next().await?
+        {
             let window_end = Instant::now() + self.window;
             let mut waiting = Waiting::default();
             self.gather(chunk, &mut waiting);
@@ -97,8 +105,12 @@ impl Publisher {
                 tokio::select! {
                     biased;
                     next = feed.next() => match next {
-                        Some(chunk) => self.gather(chunk, &mut waiting),
-                        None => break,
+                        Ok(Some(chunk)) => self.gather(chunk, &mut waiting),
+                        Ok(None) => break,
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
                     },
                     () = std::future::ready(()) => break,
                 }
@@ -111,33 +123,39 @@ impl Publisher {
             // Thousands of chunks may be ready at once, while the past is filled in: let the runtime see a shutdown.
             tokio::task::yield_now().await;
         }
+        if let Some(error) = failed {
+            return Err(error);
+        }
         filled.send_replace(true);
         tracing::info!("the feed has ended; the server keeps its clients and what the rings hold");
+        Ok(())
     }
 
     fn gather(&mut self, chunk: Chunk, waiting: &mut Waiting) {
-        for trade in &chunk.trades {
-            self.seconds.add(trade, &mut waiting.seconds);
-            self.minutes.add(trade, &mut waiting.minutes);
+        let Chunk { first_sequence, last_sequence, trades, watermark, due, caught_up } = chunk;
+        for entry in &trades {
+            // Whoever is late for a minute is late for a second of it.
+            waiting.late += u64::from(self.seconds.add(entry, &mut waiting.seconds) == Counted::Late);
+            self.minutes.add(entry, &mut waiting.minutes);
         }
-        self.seconds.advance(chunk.watermark, &mut waiting.seconds);
-        self.minutes.advance(chunk.watermark, &mut waiting.minutes);
-        if !chunk.trades.is_empty() {
-            let first = chunk.first_sequence;
-            let run = waiting.trades.get_or_insert_with(|| Run { first, last: first - 1, rows: Vec::new() });
-            run.last += chunk.trades.len() as u64;
-            run.rows
-                .extend((first..).zip(&chunk.trades).map(|(sequence, trade)| Row::of_trade(sequence, trade)));
+        self.seconds.advance(watermark, &mut waiting.seconds);
+        self.minutes.advance(watermark, &mut waiting.minutes);
+        if last_sequence >= first_sequence {
+            let new = || Run { first: first_sequence, last: first_sequence - 1, rows: Vec::new() };
+            let run = waiting.trades.get_or_insert_with(new);
+            debug_assert_eq!(first_sequence, run.last + 1, "chunks are contiguous");
+            run.last = last_sequence;
+            run.rows.extend(trades.iter().map(|entry| Row::of_trade(entry.sequence, &entry.trade)));
         }
         // A batch is as late as the first that it holds.
-        waiting.due.get_or_insert(chunk.due);
-        waiting.caught_up = chunk.caught_up;
+        waiting.due.get_or_insert(due);
+        waiting.caught_up = caught_up;
     }
 
     fn publish(&mut self, waiting: Waiting) {
         let rows = waiting.len();
         let due = waiting.due.unwrap_or_else(wall_now);
-        let Waiting { trades, seconds, minutes, caught_up, .. } = waiting;
+        let Waiting { trades, seconds, minutes, late, caught_up, .. } = waiting;
         // Not for the past, whose thousands of windows come at once.
         let publishing = caught_up.then(|| Publishing::begin(rows));
         let runs =
@@ -158,7 +176,10 @@ impl Publisher {
         if let Some(publishing) = publishing {
             publishing.end(batches);
         }
-        self.metrics.published(rows, due, wall_now(), caught_up);
+        self.metrics.published(rows, late, due, wall_now(), caught_up);
+        if let Some(run) = trades {
+            self.metrics.reached(run.last);
+        }
     }
 }
 

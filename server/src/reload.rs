@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
+use crate::error_chain::chain;
 use crate::metrics::ReloadMetrics;
 use crate::tls::{MaterialError, PemError, TlsAcceptor};
 use crate::users::UsersError;
@@ -87,17 +88,6 @@ impl Source {
 /// Whether a file may be read when it is tried again, though it has not changed.
 fn is_passing(error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::FileTooLarge
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// What a file looked like; `None`: it could not be seen.

@@ -18,9 +18,12 @@ use crate::address::AddressLimit;
 use crate::admin::Admin;
 use crate::auth::Authenticator;
 use crate::config::{Config, FeedConfig};
+use crate::error_chain::chain;
+use crate::feed::health::FeedHealth;
+use crate::feed::nats::{self, Nats};
 use crate::feed::replay::{Replay, ReplayError};
 use crate::feed::synthetic::Synthetic;
-use crate::feed::{Feed, Identity};
+use crate::feed::{Feed, FeedError, Identity};
 use crate::listener::{ListenError, listen};
 use crate::logs::LogControl;
 use crate::metrics::Metrics;
@@ -40,6 +43,9 @@ pub enum StartError {
     /// The feed's file.
     #[error("cannot replay FEED_FILE")]
     Replay(#[from] ReplayError),
+    /// The feed's stream.
+    #[error(transparent)]
+    Nats(#[from] nats::StartError),
     /// LISTEN_ADDR.
     #[error("LISTEN_ADDR cannot be used")]
     Listen(#[from] ListenError),
@@ -79,6 +85,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The feed did, for good; the clients have been sent away.
+    #[error("the feed has failed")]
+    Feed(#[from] FeedError),
     /// A thread panicked; its message is in the log.
     #[error("{thread} has panicked")]
     Panicked {
@@ -109,6 +118,8 @@ pub struct Server {
     phase: Arc<PhaseCell>,
     metrics: Metrics,
     filled: watch::Receiver<bool>,
+    /// Why the feed has failed for good; `None`: that has been taken up.
+    feed_failed: Option<oneshot::Receiver<FeedError>>,
     stop: (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
     /// Readiness is false from here on.
     stopping: CancellationToken,
@@ -117,6 +128,20 @@ pub struct Server {
     admin: JoinHandle<()>,
     verifier: Arc<Verifier>,
     threads: Vec<Thread>,
+}
+
+/// What the feed tells of itself, beside its trades.
+struct Vitals {
+    metrics: Metrics,
+    health: FeedHealth,
+}
+
+impl Vitals {
+    fn new(config: &Config) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new(config.shards.get())?;
+        let health = FeedHealth::new(metrics.feed());
+        Ok(Self { metrics, health })
+    }
 }
 
 /// How long requests to the admin port that are under way at the end have for their answers.
@@ -167,14 +192,20 @@ impl Server {
     ///
     /// [`StartError`]; nothing is left running then.
     pub async fn start(config: Config, log: LogControl) -> Result<Self, StartError> {
+        let vitals = Vitals::new(&config)?;
+        let retention = config.ring.retention;
         match config.feed.clone() {
             FeedConfig::Synthetic { seed, symbols, rate, speed } => {
-                let feed = Synthetic::new(seed, symbols, rate, speed, config.ring.retention);
-                Self::start_with(config, feed, log).await
+                let feed = Synthetic::new(seed, symbols, rate, speed, retention);
+                Self::start_parts(config, feed, vitals, log).await
             }
             FeedConfig::Replay { file, speed, repeat } => {
                 let feed = Replay::open(&file, speed, repeat)?;
-                Self::start_with(config, feed, log).await
+                Self::start_parts(config, feed, vitals, log).await
+            }
+            FeedConfig::Nats(nats) => {
+                let feed = Nats::open(nats, retention, vitals.metrics.feed(), vitals.health.clone()).await?;
+                Self::start_parts(config, feed, vitals, log).await
             }
         }
     }
@@ -189,6 +220,16 @@ impl Server {
         feed: impl Feed + Send + 'static,
         log: LogControl,
     ) -> Result<Self, StartError> {
+        let vitals = Vitals::new(&config)?;
+        Self::start_parts(config, feed, vitals, log).await
+    }
+
+    async fn start_parts(
+        config: Config,
+        feed: impl Feed + Send + 'static,
+        Vitals { metrics, health }: Vitals,
+        log: LogControl,
+    ) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let shards = config.shards.get();
         let listeners = listen(config.listen, shards, &config.socket)?;
@@ -198,7 +239,6 @@ impl Server {
         let admin_listener = tokio::net::TcpListener::bind(config.admin).await.map_err(admin_failed)?;
         let admin_addr = admin_listener.local_addr().map_err(admin_failed)?;
 
-        let metrics = Metrics::new(shards)?;
         let identity = feed.identity().clone();
         let sources: Vec<_> =
             (0..shards).map(|_| EventSource::new()).collect::<Result<_, _>>().map_err(StartError::Shards)?;
@@ -242,6 +282,7 @@ impl Server {
             data_addr: local_addr,
             pulses,
             filled: filled.clone(),
+            health,
             stopping: stopping.clone(),
             phase: phase.clone(),
             shedding,
@@ -250,6 +291,7 @@ impl Server {
             verifier: verifier.clone(),
             log,
         };
+        let (fail, feed_failed) = oneshot::channel();
         // From here on something runs; where the rest does not come about, dropping the server ends it.
         let mut server = Self {
             admin: tokio::spawn(admin.serve(admin_listener, ending.clone())),
@@ -261,12 +303,13 @@ impl Server {
             phase,
             metrics,
             filled,
+            feed_failed: Some(feed_failed),
             stop: mpsc::unbounded_channel(),
             stopping,
             ending,
             threads: Vec::with_capacity(shards + 1),
         };
-        server.spawn_publisher(&identity, feed, fill).map_err(StartError::Threads)?;
+        server.spawn_publisher(&identity, feed, fill, fail).map_err(StartError::Threads)?;
         for (number, shard) in parts.into_iter().enumerate() {
             let thread = Thread::spawn(format!("{SHARD}{number}"), move || shard.run());
             server.threads.push(thread.map_err(StartError::Threads)?);
@@ -304,6 +347,7 @@ impl Server {
         identity: &Identity,
         feed: impl Feed + Send + 'static,
         fill: watch::Sender<bool>,
+        fail: oneshot::Sender<FeedError>,
     ) -> io::Result<()> {
         let protocol = &self.config.protocol;
         let (streams, metrics) = (self.streams.clone(), self.metrics.feed());
@@ -315,7 +359,13 @@ impl Server {
             runtime.block_on(async {
                 // Ending loses what waits for its window; other servers have it under the same sequences.
                 tokio::select! {
-                    () = publisher.run(feed, fill) => end.cancelled().await,
+                    ended = publisher.run(feed, fill) => {
+                        if let Err(error) = ended {
+                            // A server that ends already needs no further reason.
+                            let _told = fail.send(error);
+                        }
+                        end.cancelled().await;
+                    }
                     () = end.cancelled() => {}
                 }
             });
@@ -393,11 +443,24 @@ impl Server {
     }
 
     async fn run_to_the_end(&mut self) -> Result<(), RunError> {
-        let drain = self.config.drain.clone();
-        tokio::select! {
-            _ = self.stop.1.recv() => {}
+        let failed = tokio::select! {
+            _ = self.stop.1.recv() => None,
+            failed = feed_failure(&mut self.feed_failed) => Some(failed),
             failed = first_failure(&mut self.threads) => return Err(failed),
+        };
+        if let Some(error) = &failed {
+            let error = chain(error);
+            tracing::error!(
+                error,
+                "the feed has failed for good: the clients are sent away, and the server ends"
+            );
         }
+        self.drain().await?;
+        failed.map_or(Ok(()), |failed| Err(failed.into()))
+    }
+
+    async fn drain(&mut self) -> Result<(), RunError> {
+        let drain = self.config.drain.clone();
         tracing::info!(delay = ?drain.delay, window = ?drain.window, timeout = ?drain.timeout, "stopping: not ready any more");
         self.stopping.cancel();
         self.metrics.draining.set(1);
@@ -469,6 +532,18 @@ fn authenticator(config: &Config, reloader: &mut Reloader) -> Result<Arc<Authent
         reloader.watch(Source::Users(authenticator.clone()), look);
     }
     Ok(authenticator)
+}
+
+/// Waits for the feed to fail for good. Once it has ended otherwise, it cannot.
+async fn feed_failure(failed: &mut Option<oneshot::Receiver<FeedError>>) -> FeedError {
+    if let Some(waited_for) = failed {
+        let told = waited_for.await;
+        *failed = None;
+        if let Ok(error) = told {
+            return error;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Waits for a thread to end that should not.

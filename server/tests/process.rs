@@ -101,6 +101,24 @@ fn an_address_in_use_stops_the_start_and_is_named() {
 }
 
 #[test]
+fn a_signal_ends_a_start_that_waits_for_its_feed() {
+    let closed =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let url = format!("nats://{closed}");
+    let mut command = command(&["--stream-pass", "x", "--feed", "nats", "--feed-nats-url", &url]);
+    command.args(["--feed-nats-stream", "TRADES", "--feed-symbols", "A"]);
+    let mut child = command.spawn().expect("the program runs");
+    let mut log = BufReader::new(child.stderr.take().expect("its log is ours"));
+    let mut said = String::new();
+    while !said.contains("waiting for the feed") {
+        assert_ne!(log.read_line(&mut said).expect("its log can be read"), 0, "it waits: {said}");
+    }
+    assert!(said.contains(&url), "{said}");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
 fn help_explains_every_setting_and_hides_the_password() {
     let output =
         command(&["--help"]).env("STREAM_PASS", "hunter2").stdout(Stdio::piped()).output().expect("it runs");

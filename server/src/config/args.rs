@@ -10,6 +10,7 @@ use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
 use tickwire_proto::MAX_PAYLOAD_LEN;
 
+use super::nats::nats;
 use super::{
     AuthConfig, ByteSize, ClientAuth, ClientIdentity, Config, ConfigError, Drain, FeedConfig, Limits,
     Protocol, RingBounds, SocketOptions, TlsConfig,
@@ -123,15 +124,10 @@ pub struct Args {
     /// synthetic: which ticks. The same seed, symbols and rate are the same ticks on every server.
     #[arg(long, env, value_name = "NUMBER", default_value_t = 1, help_heading = "Streams")]
     pub feed_seed: u64,
-    /// synthetic: the symbols, separated by commas, or how many (SYM0001, SYM0002, …).
-    #[arg(
-        long,
-        env,
-        value_name = "NAMES|COUNT",
-        default_value = "BTCUSDT,ETHUSDT,SOLUSDT,BNBUSDT,XRPUSDT,ADAUSDT,DOGEUSDT,LTCUSDT",
-        help_heading = "Streams"
-    )]
-    pub feed_symbols: String,
+    /// synthetic: the symbols, separated by commas, or how many (SYM0001, SYM0002, …); default: BTCUSDT,ETHUSDT,SOLUSDT,BNBUSDT,XRPUSDT,ADAUSDT,DOGEUSDT,LTCUSDT.
+    /// nats: those to take from the stream, by name; their order numbers the bars, so it must be the same on every server. There is no default.
+    #[arg(long, env, value_name = "NAMES|COUNT", help_heading = "Streams")]
+    pub feed_symbols: Option<String>,
     /// synthetic: trades per second of the feed's time, over all symbols; 1 to 1000000.
     #[arg(long, env, value_name = "COUNT", default_value_t = 100, help_heading = "Streams")]
     pub feed_rate: u32,
@@ -144,6 +140,38 @@ pub struct Args {
     /// replay: begin anew at the end of the file.
     #[arg(long, env, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set, help_heading = "Streams")]
     pub feed_loop: bool,
+
+    /// The servers, separated by commas, such as nats://nats:4222; tls:// asks for TLS. Any of them will do.
+    #[arg(long, env, value_name = "URLS", help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_url: Option<String>,
+    /// The JetStream stream whose messages are the trades.
+    #[arg(long, env, value_name = "NAME", help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_stream: Option<String>,
+    /// How much later than the latest a trade may come, by the trades' own times, and still be in its bar: so much later do bars end. At most 1m. Must be
+    /// the same on every server.
+    #[arg(long, env, value_name = "DURATION", default_value = "250ms", value_parser = duration, help_heading = "NATS (FEED=nats)")]
+    pub feed_lateness: Duration,
+    /// The user that NATS knows the server as.
+    #[arg(long, env, value_name = "NAME", help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_user: Option<String>,
+    /// That user's password. As a flag it can be seen in the process list.
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true, help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_password: Option<String>,
+    /// Instead of a user: a token. As a flag it can be seen in the process list.
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true, help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_token: Option<String>,
+    /// Instead of either: a file with a JWT and its key, as nsc makes it (user.creds). Read at the start.
+    #[arg(long, env, value_name = "PATH", help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_credentials_file: Option<PathBuf>,
+    /// The authorities, in PEM, that may sign for NATS; with it, TLS is asked for. Default: the system's. Read for each connection.
+    #[arg(long, env, value_name = "PATH", help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_ca_file: Option<PathBuf>,
+    /// The server's own certificate, in PEM, where NATS asks for one. Read for each connection.
+    #[arg(long, env, value_name = "PATH", help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_cert_file: Option<PathBuf>,
+    /// That certificate's key, in PEM.
+    #[arg(long, env, value_name = "PATH", help_heading = "NATS (FEED=nats)")]
+    pub feed_nats_key_file: Option<PathBuf>,
 
     /// How long clients are still accepted after SIGTERM has turned readiness false; load balancers need a moment.
     #[arg(long, env, value_name = "DURATION", default_value = "5s", value_parser = duration, help_heading = "Draining")]
@@ -188,7 +216,12 @@ pub enum FeedKind {
     Synthetic,
     /// From FEED_FILE, a CSV of trades.
     Replay,
+    /// From FEED_NATS_STREAM, a stream of NATS JetStream.
+    Nats,
 }
+
+/// The symbols of a synthetic feed that is not told any.
+const SYNTHETIC_SYMBOLS: &str = "BTCUSDT,ETHUSDT,SOLUSDT,BNBUSDT,XRPUSDT,ADAUSDT,DOGEUSDT,LTCUSDT";
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
     let parsed = humantime::parse_duration(text).map_err(|_| "not a duration; write it like 15s or 500ms")?;
@@ -284,10 +317,13 @@ impl TryFrom<Args> for Config {
         }
 
         let feed = match args.feed {
+            FeedKind::Nats => FeedConfig::Nats(nats(&args)?),
             FeedKind::Synthetic => FeedConfig::Synthetic {
                 seed: args.feed_seed,
-                symbols: symbols(&args.feed_symbols)
-                    .map_err(|problem| ConfigError::invalid("FEED_SYMBOLS", &args.feed_symbols, problem))?,
+                symbols: {
+                    let asked = args.feed_symbols.as_deref().unwrap_or(SYNTHETIC_SYMBOLS);
+                    symbols(asked).map_err(|problem| ConfigError::invalid("FEED_SYMBOLS", asked, problem))?
+                },
                 rate: match args.feed_rate {
                     rate @ 1..=1_000_000 => rate,
                     rate => return Err(ConfigError::invalid("FEED_RATE", rate, "must be 1 to 1000000")),
@@ -437,6 +473,11 @@ fn symbols(text: &str) -> Result<Arc<[Arc<str>]>, String> {
         }
         return Ok((1..=count).map(|n| Arc::from(format!("SYM{n:04}"))).collect());
     }
+    symbol_names(text)
+}
+
+/// `AAA,BBB`.
+pub(super) fn symbol_names(text: &str) -> Result<Arc<[Arc<str>]>, String> {
     let mut names: Vec<Arc<str>> = Vec::new();
     for name in text.split(',').map(str::trim) {
         if name.is_empty() || name.len() > MAX_SYMBOL_LEN {

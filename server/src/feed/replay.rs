@@ -14,11 +14,9 @@ use tickwire_proto::trade::csv::{Column, CsvError, Rows};
 
 use super::clock::{FeedClock, Speed, wall_now};
 use super::{
-    Chunk, Feed, Identity, MAX_CHUNK, MAX_SYMBOLS, NANOS_PER_SECOND, SymbolId, Symbols, Trade, end_of_second,
-    epoch,
+    Chunk, Feed, FeedError, Identity, MAX_CHUNK, MAX_SYMBOLS, NANOS_PER_MINUTE, SymbolId, Symbols, Trade,
+    end_of_second, epoch,
 };
-
-const NANOS_PER_MINUTE: u64 = 60 * NANOS_PER_SECOND;
 
 /// The most rows a file may have: 10,000,000 × 32 bytes = 320 MB of memory.
 pub const MAX_ROWS: usize = 10_000_000;
@@ -184,7 +182,7 @@ impl Replay {
         self.told = (watermark < u64::MAX).then_some(watermark);
         let due = trades.first().map_or(now, |trade| self.clock.wall_time(trade.time).min(now));
         let caught_up = trades.len() < MAX_CHUNK;
-        Some(Chunk { first_sequence, trades, watermark, due, caught_up })
+        Some(Chunk::in_order(first_sequence, trades, watermark, due, caught_up))
     }
 }
 
@@ -193,12 +191,13 @@ impl Feed for Replay {
         &self.identity
     }
 
-    async fn next(&mut self) -> Option<Chunk> {
+    async fn next(&mut self) -> Result<Option<Chunk>, FeedError> {
         loop {
             if let Some(chunk) = self.due(wall_now()) {
-                return Some(chunk);
+                return Ok(Some(chunk));
             }
-            let second = end_of_second(self.told?);
+            let Some(told) = self.told else { return Ok(None) };
+            let second = end_of_second(told);
             let next = self.trade(self.next).map_or(second, |trade| trade.time.min(second));
             self.clock.wait_until(next).await;
         }

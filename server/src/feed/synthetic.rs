@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::clock::{FeedClock, Speed, wall_now};
 use super::{
-    Chunk, Feed, Identity, MAX_CHUNK, NANOS_PER_SECOND, SymbolId, Symbols, Trade, end_of_second, epoch, mix,
+    Chunk, Feed, FeedError, Identity, MAX_CHUNK, NANOS_PER_MINUTE, NANOS_PER_SECOND, SymbolId, Symbols,
+    Trade, end_of_second, epoch, mix,
 };
 
-const NANOS_PER_MINUTE: u64 = 60 * NANOS_PER_SECOND;
 const NANOS_PER_DAY: u64 = 24 * 60 * NANOS_PER_MINUTE;
 
 /// The most trades that are made up to fill the rings at the start: half a second's work.
@@ -174,7 +174,7 @@ impl Synthetic {
         }
         self.told = watermark;
         let due = self.clock.wall_time(watermark).min(now);
-        Some(Chunk { first_sequence, trades, watermark, due, caught_up })
+        Some(Chunk::in_order(first_sequence, trades, watermark, due, caught_up))
     }
 }
 
@@ -183,10 +183,10 @@ impl Feed for Synthetic {
         &self.identity
     }
 
-    async fn next(&mut self) -> Option<Chunk> {
+    async fn next(&mut self) -> Result<Option<Chunk>, FeedError> {
         loop {
             if let Some(chunk) = self.due(wall_now()) {
-                return Some(chunk);
+                return Ok(Some(chunk));
             }
             // Past it, not at it.
             self.clock.wait_until(self.market.time(self.next).min(end_of_second(self.told)) + 1).await;
@@ -210,8 +210,8 @@ mod tests {
         let mut all = Vec::new();
         while let Some(chunk) = feed.due(now) {
             assert!(chunk.trades.len() <= MAX_CHUNK);
-            assert!(chunk.trades.iter().all(|trade| trade.time < chunk.watermark));
-            all.extend((chunk.first_sequence..).zip(chunk.trades));
+            assert!(chunk.trades.iter().all(|entry| entry.trade.time < chunk.watermark));
+            all.extend(chunk.trades.iter().map(|entry| (entry.sequence, entry.trade)));
             if chunk.caught_up {
                 break;
             }

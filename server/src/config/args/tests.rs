@@ -39,7 +39,7 @@ fn a_value_that_cannot_be_right_gets_one_line_with_variable_value_and_remedy() {
             vec!["--heartbeat-timeout", "10s"],
             r#"HEARTBEAT_TIMEOUT (--heartbeat-timeout) is "10s": must be at least 15s, HEARTBEAT_INTERVAL"#,
         ),
-        (vec!["--feed", "nats"], r#"FEED (--feed) is "nats": one of: synthetic, replay"#),
+        (vec!["--feed", "kafka"], r#"FEED (--feed) is "kafka": one of: synthetic, replay, nats"#),
         (
             vec!["--feed", "replay"],
             "FEED_FILE (--feed-file) is not set: FEED is replay, which needs a CSV of trades",
@@ -67,4 +67,89 @@ fn a_count_of_symbols_names_them() {
 fn the_password_is_in_no_debug_output() {
     let config = read(&[]).unwrap();
     assert!(!format!("{config:?}").contains("secret"));
+}
+
+const NATS: [&str; 8] = [
+    "--feed",
+    "nats",
+    "--feed-nats-url",
+    "nats://a:4222,tls://b",
+    "--feed-nats-stream",
+    "TRADES",
+    "--feed-symbols",
+    "BTCUSDT,ETHUSDT",
+];
+
+#[test]
+fn a_feed_over_nats_needs_servers_a_stream_and_symbols() {
+    let config = read(&NATS).unwrap();
+    let FeedConfig::Nats(nats) = config.feed else { panic!("{:?}", config.feed) };
+    assert_eq!(nats.urls(), "nats://a:4222,tls://b");
+    assert_eq!((&*nats.stream, nats.symbols.len(), nats.lateness), ("TRADES", 2, Duration::from_millis(250)));
+    for (left_out, expected) in [
+        (
+            2,
+            "FEED_NATS_URL (--feed-nats-url) is not set: FEED is nats, which needs its servers' URLs, such as nats://nats:4222",
+        ),
+        (
+            4,
+            "FEED_NATS_STREAM (--feed-nats-stream) is not set: FEED is nats, which needs a stream's name, such as TRADES",
+        ),
+        (
+            6,
+            "FEED_SYMBOLS (--feed-symbols) is not set: FEED is nats, which needs the names of the symbols to take from the stream, such as BTCUSDT,ETHUSDT",
+        ),
+    ] {
+        let mut flags = NATS.to_vec();
+        flags.drain(left_out..left_out + 2);
+        assert_eq!(read(&flags).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_right_about_nats_is_named_and_no_secret_is_shown() {
+    for (flags, expected) in [
+        (
+            &["--feed-nats-url", "http://nats:4222"][..],
+            r#"FEED_NATS_URL (--feed-nats-url) is "http://nats:4222": not the URLs of NATS servers; write them like nats://nats:4222 or tls://a:4222,tls://b:4222"#,
+        ),
+        (
+            &["--feed-nats-url", "nats://me:hunter2@nats"],
+            "FEED_NATS_URL (--feed-nats-url) has a username or a password in it: put them into FEED_NATS_USER and FEED_NATS_PASSWORD, as URLs are logged",
+        ),
+        (
+            &["--feed-nats-stream", "my trades"],
+            r#"FEED_NATS_STREAM (--feed-nats-stream) is "my trades": not a stream's name: those have no spaces, and none of . * > / \"#,
+        ),
+        (
+            &["--feed-symbols", "12"],
+            r#"FEED_SYMBOLS (--feed-symbols) is "12": a count, which is for FEED=synthetic; name the symbols, such as BTCUSDT,ETHUSDT"#,
+        ),
+        (&["--feed-lateness", "2m"], r#"FEED_LATENESS (--feed-lateness) is "2m": must be 0s to 1m"#),
+        (
+            &["--feed-nats-user", "me"],
+            "FEED_NATS_PASSWORD (--feed-nats-password) is not set: FEED_NATS_USER is, and NATS wants both",
+        ),
+        (
+            &["--feed-nats-password", "hunter2"],
+            "FEED_NATS_USER (--feed-nats-user) is not set: FEED_NATS_PASSWORD is, and NATS wants both",
+        ),
+        (
+            &["--feed-nats-token", "hunter2", "--feed-nats-credentials-file", "x"],
+            "FEED_NATS_TOKEN and FEED_NATS_CREDENTIALS_FILE are set: a server can show NATS one of them; unset the others",
+        ),
+        (
+            &["--feed-nats-cert-file", "x"],
+            "FEED_NATS_KEY_FILE (--feed-nats-key-file) is not set: FEED_NATS_CERT_FILE is, whose key it is to be",
+        ),
+    ] {
+        assert_eq!(read(&[&NATS[..], flags].concat()).unwrap_err(), expected);
+    }
+    for secret in [
+        &["--feed-nats-user", "me", "--feed-nats-password", "hunter2"][..],
+        &["--feed-nats-token", "hunter2"],
+    ] {
+        let config = read(&[&NATS[..], secret].concat()).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
 }

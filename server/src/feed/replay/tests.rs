@@ -1,4 +1,5 @@
 use super::*;
+use crate::feed::Entry;
 
 const GOOD: &str = "time,symbol,price,size\n\
     2021-01-08T00:00:00.278Z,BTCUSDT,39432.48,0.000263\n\
@@ -69,9 +70,9 @@ fn run(replay: &mut Replay, start: u64, moments: &[u64]) -> Vec<(u64, u64)> {
     let mut got = Vec::new();
     for moment in moments {
         while let Some(chunk) = replay.due(moment * 1_000_000) {
-            let after = |trade: &Trade| (trade.time - start) / 1_000_000;
-            got.extend((chunk.first_sequence..).zip(chunk.trades.iter().map(after)));
-            assert!(chunk.trades.iter().all(|trade| trade.time < chunk.watermark));
+            let after = |entry: &Entry| (entry.sequence, (entry.trade.time - start) / 1_000_000);
+            got.extend(chunk.trades.iter().map(after));
+            assert!(chunk.trades.iter().all(|entry| entry.trade.time < chunk.watermark));
         }
     }
     got
