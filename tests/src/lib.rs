@@ -2,6 +2,8 @@
 //!
 //! Waits are on conditions, with a limit that is far beyond what they take; a test that reaches it fails with what it waited for.
 
+pub mod accounts;
+pub mod jetstream;
 pub mod metrics;
 pub mod nats;
 pub mod pki;
@@ -12,6 +14,7 @@ pub mod witness;
 
 use std::time::{Duration, Instant};
 
+pub use jetstream::JetStream;
 pub use nats::NatsServer;
 pub use raw::Raw;
 pub use server::{PASSWORD, TestServer, USER};

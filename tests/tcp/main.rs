@@ -6,6 +6,7 @@ mod flow;
 mod frames;
 mod heartbeat;
 mod limits;
+mod nats;
 mod peers;
 mod proxy;
 mod python;
