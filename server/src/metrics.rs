@@ -3,6 +3,8 @@
 //! Shards count in locals of their own and add them up once per turn of their loop: nothing is shared per message. Labels come from closed
 //! sets: reasons, modes and shards.
 
+mod feed;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use crate::feed::nats::Rejection;
 use crate::reload::Source;
 use crate::stream::{MODES, Streams};
 use crate::verifier::Verifier;
+
+pub use feed::FeedMetrics;
 
 /// Milliseconds, from well below a batch window to well beyond any write deadline.
 const LATENCY_BUCKETS_MS: [f64; 14] =
@@ -110,49 +114,6 @@ pub struct Metrics {
     ring: RingMetrics,
     /// Whether the server is leaving.
     pub draining: IntGauge,
-}
-
-/// What the publisher counts.
-#[derive(Clone, Debug)]
-pub struct FeedMetrics {
-    trades: IntCounter,
-    late: IntCounter,
-    rejected: IntCounterVec,
-    lag: Gauge,
-    caught_up: IntGauge,
-    last_sequence: Gauge,
-    connected: IntGauge,
-    reconnects: IntCounter,
-}
-
-impl FeedMetrics {
-    /// So many trades, so many of them too late for their bars, due at `due`, were published at `now`, both in nanoseconds since 1970 (UTC).
-    pub(crate) fn published(&self, trades: usize, late: u64, due: u64, now: u64, caught_up: bool) {
-        self.trades.inc_by(trades as u64);
-        self.late.inc_by(late);
-        self.lag.set(Duration::from_nanos(now.saturating_sub(due)).as_secs_f64());
-        self.caught_up.set(caught_up.into());
-    }
-
-    /// Everything up to this sequence of the feed has been published.
-    pub(crate) fn reached(&self, sequence: u64) {
-        self.last_sequence.set(sequence as f64);
-    }
-
-    /// A message was no trade of this feed's.
-    pub(crate) fn rejected(&self, why: &Rejection) {
-        self.rejected.with_label_values(&[why.label()]).inc();
-    }
-
-    /// What the feed stands on is there, or is not.
-    pub(crate) fn connected(&self, connected: bool) {
-        self.connected.set(connected.into());
-    }
-
-    /// What the feed stands on is there again.
-    pub(crate) fn reconnected(&self) {
-        self.reconnects.inc();
-    }
 }
 
 /// What comes of files that change.
@@ -277,38 +238,7 @@ impl Metrics {
                 "Subscribers whose socket is full, so that something waits for them",
                 "shard",
             )?,
-            feed: FeedMetrics {
-                trades: register.counter("tickwire_feed_trades_total", "Trades taken from the feed")?,
-                late: register.counter(
-                    "tickwire_feed_late_trades_total",
-                    "Trades that came after the end of their second's bar, and are in TICK alone",
-                )?,
-                rejected: register.counters(
-                    "tickwire_feed_rejected_total",
-                    "Messages of the feed that are no trades of its symbols; their sequences are covered",
-                    &["reason"],
-                )?,
-                lag: register.float_gauge(
-                    "tickwire_feed_lag_seconds",
-                    "Seconds from when the last batch was due until it was published",
-                )?,
-                caught_up: register.gauge(
-                    "tickwire_feed_caught_up",
-                    "1 once the past that the feed begins with has been filled in",
-                )?,
-                last_sequence: register.float_gauge(
-                    "tickwire_feed_last_sequence",
-                    "The feed's last sequence that was published",
-                )?,
-                connected: register.gauge(
-                    "tickwire_feed_connected",
-                    "1 while what the feed stands on is there; of a feed that stands on nothing: always",
-                )?,
-                reconnects: register.counter(
-                    "tickwire_feed_reconnects_total",
-                    "Times that what the feed stands on was away, and is there again",
-                )?,
-            },
+            feed: FeedMetrics::new(&register)?,
             ring: RingMetrics {
                 batches: register.gauges(
                     "tickwire_ring_batches",
@@ -348,7 +278,6 @@ impl Metrics {
         AuthFailure::ALL
             .iter()
             .for_each(|reason| drop(metrics.auth_failures.with_label_values(&[reason.label()])));
-        Rejection::LABELS.iter().for_each(|why| drop(metrics.feed.rejected.with_label_values(&[why])));
         metrics.feed.connected(true);
         MODES.iter().for_each(|mode| drop(metrics.subscriptions.with_label_values(&[stream_label(*mode)])));
         for (source, result) in Source::LABELS.iter().flat_map(|source| [(source, "ok"), (source, "error")]) {
@@ -411,13 +340,13 @@ impl Metrics {
     /// Trades that were too late for their bars so far.
     #[must_use]
     pub fn late_trades(&self) -> u64 {
-        self.feed.late.get()
+        self.feed.late_trades()
     }
 
     /// Messages of the feed that were rejected for the reason of this label so far.
     #[must_use]
     pub fn rejected(&self, label: &str) -> u64 {
-        self.feed.rejected.with_label_values(&[label]).get()
+        self.feed.rejections(label)
     }
 
     /// Connections open at the moment.

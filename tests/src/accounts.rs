@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub struct Accounts {
     operator: String,
+    /// Of NATS itself, which JetStream takes for granted.
+    system: (String, String),
     account: (String, String),
     user: (String, String),
 }
@@ -23,17 +25,19 @@ impl Accounts {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "two are never the same")]
     pub fn new() -> Self {
-        let (operator, account, user) =
-            (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_user());
+        let (operator, user) = (KeyPair::new_operator(), KeyPair::new_user());
+        let (system, account) = (KeyPair::new_account(), KeyPair::new_account());
         let everything = json!({
             "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "conn": -1, "leaf": -1,
             "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
         });
         let of_operator = json!({ "type": "operator", "version": 2 });
+        let of_system = json!({ "type": "account", "version": 2, "limits": { "conn": -1, "subs": -1, "data": -1, "payload": -1 } });
         let of_account = json!({ "type": "account", "version": 2, "limits": everything });
         let of_user = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
         Self {
             operator: sign(&operator, &operator, &of_operator),
+            system: (system.public_key(), sign(&operator, &system, &of_system)),
             account: (account.public_key(), sign(&operator, &account, &of_account)),
             user: (sign(&account, &user, &of_user), user.seed().expect("its own seed")),
         }
@@ -42,9 +46,11 @@ impl Accounts {
     /// What nats-server is configured with.
     #[must_use]
     pub fn configuration(&self) -> String {
-        let (key, jwt) = &self.account;
-        let operator = &self.operator;
-        format!("operator: {operator}\nresolver: MEMORY\nresolver_preload: {{ {key}: {jwt} }}\n")
+        let Self { operator, system: (system, system_jwt), account: (account, account_jwt), .. } = self;
+        format!(
+            "operator: {operator}\nsystem_account: {system}\nresolver: MEMORY\n\
+             resolver_preload: {{ {system}: {system_jwt}, {account}: {account_jwt} }}\n"
+        )
     }
 
     /// The user's file.

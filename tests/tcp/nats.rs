@@ -284,7 +284,7 @@ fn refused(flags: &[&str]) -> String {
     let config = Config::from_flags(all.iter().chain(flags)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let started = runtime.block_on(Server::start(config, LogControl::fixed()));
-    error_chain(&started.err().expect("it does not start"))
+    error_chain(&started.expect_err("it does not start"))
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {
@@ -296,13 +296,20 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 
 #[test]
 fn who_is_not_let_in_is_told_which_settings_to_look_at_and_who_is_gets_the_stream() {
-    let nats = NatsServer::start_with("authorization { users = [{ user: feeder, password: s3cret }] }");
+    // The reader may do what docs/OPERATIONS.md says that it has to, and nothing else.
+    let nats = NatsServer::start_with(
+        r#"authorization { users = [
+            { user: feeder, password: s3cret },
+            { user: reader, password: s3cret, permissions: {
+                publish: ["$JS.API.STREAM.INFO.TRADES", "$JS.API.CONSUMER.CREATE.TRADES", "$JS.API.CONSUMER.MSG.NEXT.TRADES.>"],
+                subscribe: ["_INBOX.>"] } } ] }"#,
+    );
     let options = ConnectOptions::with_user_and_password("feeder".into(), "s3cret".into());
     let jetstream = JetStream::connect(&nats, options);
     jetstream.make_stream();
     jetstream.publish(messages(0, 10));
     let url = nats.url();
-    let wrong = ["--feed-nats-user", "feeder", "--feed-nats-password", "hunter2"];
+    let wrong = ["--feed-nats-user", "reader", "--feed-nats-password", "hunter2"];
     for (login, expected) in [
         (&wrong[..], "FEED_NATS_USER or FEED_NATS_PASSWORD is not right"),
         (&["--feed-nats-token", "hunter2"], "FEED_NATS_TOKEN is not right"),
@@ -311,7 +318,7 @@ fn who_is_not_let_in_is_told_which_settings_to_look_at_and_who_is_gets_the_strea
         let said = refused(&flags(&url, login));
         assert!(said.contains(&url) && said.contains(expected) && !said.contains("hunter2"), "{said}");
     }
-    let right = ["--feed-nats-user", "feeder", "--feed-nats-password", "s3cret"];
+    let right = ["--feed-nats-user", "reader", "--feed-nats-password", "s3cret"];
     let server = TestServer::start(&flags(&url, &right));
     assert!(!ticks(&read(&server, Mode::Tick, 0, 0, 10)).is_empty());
 }

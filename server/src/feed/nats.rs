@@ -39,7 +39,7 @@ pub use survey::StartError;
 /// follows from the message alone, and so is the same on every server.
 pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(60);
 
-/// The most messages that are read again to fill the rings at the start: about ten seconds' work.
+/// The most messages that are read again to fill the rings at the start: some seconds' work.
 pub const MAX_REFILL: u64 = 2_000_000;
 
 /// A link that broke without a message is tried again after this; twice as long after the next, and so on.
@@ -108,9 +108,11 @@ pub struct Nats {
 enum State {
     /// Nothing has been asked for yet.
     New,
-    Linking(Pin<Box<dyn Future<Output = Result<(Connection, Link), EpochOver>> + Send>>),
-    Linked(Connection, Link),
+    Linking(Linking),
+    Linked(Box<(Connection, Link)>),
 }
+
+type Linking = Pin<Box<dyn Future<Output = Result<(Connection, Link), EpochOver>> + Send>>;
 
 impl Nats {
     /// Finds out where to begin, so that `retention` can be kept. Waits for NATS and the stream to be there, for at most a
@@ -201,9 +203,10 @@ impl Feed for Nats {
                     let (connection, link) = linking.await?;
                     self.health.back();
                     self.intake.linked(link.is_up_to_date());
-                    self.state = State::Linked(connection, link);
+                    self.state = State::Linked(Box::new((connection, link)));
                 }
-                State::Linked(_, link) => {
+                State::Linked(linked) => {
+                    let (_, link) = &mut **linked;
                     let before = self.intake.next();
                     // Messages are in the intake as soon as they are out of the link.
                     let more = link.more(&mut self.intake).await;
@@ -221,9 +224,8 @@ impl Feed for Nats {
 
 impl Nats {
     fn relink(&mut self, broken: link::Broken) -> Result<(), EpochOver> {
-        let State::Linked(connection, _) = std::mem::replace(&mut self.state, State::New) else {
-            return Ok(());
-        };
+        let State::Linked(linked) = std::mem::replace(&mut self.state, State::New) else { return Ok(()) };
+        let (connection, _) = *linked;
         match broken {
             // It has to be looked at why there is one, before it is told.
             link::Broken::Gap => {
