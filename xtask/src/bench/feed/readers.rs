@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use hdrhistogram::Histogram;
 use tickwire_client::{Client, Credentials, Event, Mode, Request, Subscription};
 use tickwire_tests::eventually;
@@ -16,6 +16,9 @@ use crate::process::PASSWORD;
 
 /// The longest latency that is told apart, in microseconds: ten minutes.
 const MAX_LATENCY: u64 = 600_000_000;
+
+/// One batch of so many is decoded, for its ticks' latencies; of the others the ranges and the numbers of ticks are enough.
+const SAMPLE: u64 = 64;
 
 /// Between two connects: a thousand take two seconds.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(2);
@@ -40,7 +43,8 @@ pub(super) struct Reading {
     pub(super) reconnects: u64,
     /// Ranges that did not continue the one before, and other trouble.
     pub(super) faults: Vec<String>,
-    /// In microseconds, of each batch's last tick.
+    batches: u64,
+    /// In microseconds, of all ticks of one batch in [`SAMPLE`].
     pub(super) latencies: Histogram<u64>,
 }
 
@@ -52,26 +56,31 @@ pub(super) fn histogram() -> Result<Histogram<u64>> {
 /// The clients, on a thread of theirs.
 pub(super) struct Readers {
     thread: JoinHandle<Result<Vec<Reading>>>,
-    /// The sequence after which there is nothing more to come.
-    end: watch::Sender<Option<u64>>,
+    /// For each, the sequence after which there is nothing more to come.
+    ends: Vec<(Option<String>, watch::Sender<Option<u64>>)>,
 }
 
 impl Readers {
     /// Connects so many clients to the servers in turn, each for one of the symbols in turn; none: for all of them.
     pub(super) fn start(addresses: Vec<String>, symbols: Vec<String>, clients: usize) -> Result<Self> {
-        let (end, told) = watch::channel(None);
+        let mut ends = Vec::new();
+        let mut all = Vec::new();
+        for client in 0..clients {
+            let address = addresses[client % addresses.len()].clone();
+            // Neighbours have the same symbol on different servers.
+            let symbol = symbols.get(client / addresses.len() % symbols.len().max(1)).cloned();
+            let (end, told) = watch::channel(None);
+            ends.push((symbol.clone(), end));
+            all.push((client, address, symbol, told));
+        }
         let connected = Arc::new(AtomicUsize::new(0));
         let count = connected.clone();
         let thread = thread::Builder::new().name("readers".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let mut tasks = Vec::new();
-                for client in 0..clients {
-                    let address = addresses[client % addresses.len()].clone();
-                    // Neighbours have the same symbol on different servers.
-                    let symbol = symbols.get(client / addresses.len() % symbols.len().max(1)).cloned();
-                    let (told, count) = (told.clone(), count.clone());
-                    tasks.push(tokio::spawn(read(client, address, symbol, told, count)));
+                for (client, address, symbol, told) in all {
+                    tasks.push(tokio::spawn(read(client, address, symbol, told, count.clone())));
                     sleep(CONNECT_INTERVAL).await;
                 }
                 let mut readings = Vec::new();
@@ -82,12 +91,15 @@ impl Readers {
             })
         })?;
         eventually("all clients are connected", || connected.load(Ordering::Relaxed) == clients);
-        Ok(Self { thread, end })
+        Ok(Self { thread, ends })
     }
 
-    /// Waits until each has got everything up to this sequence, or has given up.
-    pub(super) fn finish(self, last: u64) -> Result<Vec<Reading>> {
-        self.end.send(Some(last)).context("the clients have ended")?;
+    /// Waits until each has got everything up to the sequence that `last` has for its symbol, or has given up.
+    pub(super) fn finish(self, last: impl Fn(Option<&str>) -> u64) -> Result<Vec<Reading>> {
+        for (symbol, end) in &self.ends {
+            // One that has ended says why in its reading.
+            let _told = end.send(Some(last(symbol.as_deref())));
+        }
         self.thread.join().map_err(|_| anyhow!("the clients' thread has panicked"))?
     }
 }
@@ -108,6 +120,7 @@ async fn read(
         first: None,
         last: 0,
         rows: 0,
+        batches: 0,
         reconnects: 0,
         faults: Vec::new(),
         latencies: histogram()?,
@@ -134,10 +147,16 @@ impl Reading {
             Ok(Event::Batch(batch)) => {
                 self.rows += batch.len as u64;
                 self.last = batch.last_sequence;
-                if let Ok(Some(tick)) = batch.last_tick() {
+                self.batches += 1;
+                if self.batches % SAMPLE == 0 {
                     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-                    let late = now.saturating_sub(tick.time_unix_nano.into()) / 1000;
-                    self.latencies.saturating_record(u64::try_from(late).unwrap_or(u64::MAX));
+                    match batch.ticks() {
+                        Ok(ticks) => ticks.iter().for_each(|tick| {
+                            let late = now.saturating_sub(tick.time_unix_nano.into()) / 1000;
+                            self.latencies.saturating_record(u64::try_from(late).unwrap_or(u64::MAX));
+                        }),
+                        Err(error) => self.fault(error.to_string()),
+                    }
                 }
             }
             Ok(Event::Connected { first, .. }) => {
