@@ -18,7 +18,6 @@ use prometheus::{
 use tickwire_proto::message::Mode;
 
 use crate::close::CloseReason;
-use crate::feed::nats::Rejection;
 use crate::reload::Source;
 use crate::stream::{MODES, Streams};
 use crate::verifier::Verifier;
@@ -278,7 +277,6 @@ impl Metrics {
         AuthFailure::ALL
             .iter()
             .for_each(|reason| drop(metrics.auth_failures.with_label_values(&[reason.label()])));
-        metrics.feed.connected(true);
         MODES.iter().for_each(|mode| drop(metrics.subscriptions.with_label_values(&[stream_label(*mode)])));
         for (source, result) in Source::LABELS.iter().flat_map(|source| [(source, "ok"), (source, "error")]) {
             drop(metrics.reload.reloads.with_label_values(&[*source, result]));

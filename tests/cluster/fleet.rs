@@ -14,6 +14,9 @@ use crate::digest::digest;
 /// Without anything for so long, a client has been forgotten.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How often a client to which nothing comes looks whether it is to end.
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// How many clients come at once; between two such groups there is a pause, so that they come some hundreds a second, as people do.
 const GROUP: usize = 50;
 
@@ -130,7 +133,7 @@ impl Fleet {
         }
     }
 
-    /// Has so many clients leave with the next batch. Answers what they have seen.
+    /// Has so many clients leave, as soon as they have seen something. Answers what they have seen.
     pub(crate) fn shrink(&mut self, count: usize) -> Vec<Seen> {
         let kept = self.members.len() - count;
         self.end(kept)
@@ -175,7 +178,7 @@ impl Fleet {
         assert_eq!(self.shared.ended.load(Ordering::Relaxed), 0, "a client has failed; its panic is above");
     }
 
-    /// Waits for one more batch for each, and answers what they have seen.
+    /// Waits until each has seen something, and answers what.
     pub(crate) fn finish(mut self) -> Vec<Seen> {
         self.end(0)
     }
@@ -235,9 +238,20 @@ impl Follower {
         let mut subscription = client.subscribe(request);
         let mut next = None;
         let mut connected = false;
+        let mut heard = Instant::now();
         let mut seen = Seen::default();
         loop {
-            let event = tokio::time::timeout(SILENCE, subscription.next()).await.expect("something comes");
+            let until = shared.until.load(Ordering::Relaxed);
+            if (stop.load(Ordering::Relaxed) && seen.ticks > 0) || (until > 0 && seen.last >= until) {
+                ending.is_over = true;
+                shared.connected.fetch_sub(1, Ordering::Relaxed);
+                return seen;
+            }
+            let Ok(event) = tokio::time::timeout(GLANCE, subscription.next()).await else {
+                assert!(heard.elapsed() < SILENCE, "something comes");
+                continue;
+            };
+            heard = Instant::now();
             match event.expect("no gap, no repeat, nothing lost") {
                 Event::Connected { first, .. } => {
                     if let Some(next) = next {
@@ -265,12 +279,6 @@ impl Follower {
                                 digest(sequence, &tick.symbol, tick.time_unix_nano, tick.close, tick.volume);
                             seen.digest = seen.digest.wrapping_add(one);
                         }
-                    }
-                    let until = shared.until.load(Ordering::Relaxed);
-                    if stop.load(Ordering::Relaxed) || (until > 0 && seen.last >= until) {
-                        ending.is_over = true;
-                        shared.connected.fetch_sub(1, Ordering::Relaxed);
-                        return seen;
                     }
                 }
                 Event::Draining { .. } => {}

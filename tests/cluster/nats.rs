@@ -89,6 +89,16 @@ impl<'a> Nats<'a> {
         });
     }
 
+    /// Waits until the stream has more than it has now.
+    pub(crate) fn until_more_is_published(&self) {
+        let last = || {
+            let state = async { Ok::<_, async_nats::Error>(self.stream().await?.cached_info().state.last_sequence) };
+            self.runtime.block_on(state).ok()
+        };
+        let before = eventually("the stream is there", last);
+        eventually("more is published", || last().filter(|now| *now > before));
+    }
+
     /// Reads the whole stream.
     pub(crate) fn read(&self) -> Ledger {
         eventually("the stream can be read", || {

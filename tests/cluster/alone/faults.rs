@@ -37,14 +37,14 @@ fn every_client_ends_with_every_tick_of_the_stream_whatever_fails_meanwhile() {
     let fleet = Fleet::follow_whole(&server.plain_client(), clients);
     println!("{clients} clients, {RATE} trades a second of {SYMBOLS}");
 
-    let first = || server.pods()[0].clone();
     step(&fleet, "a server's process is killed", || {
-        let pod = namespace.get("pod", &first()).expect("it is there");
+        let pod = namespace.get("pod", &server.pods()[0]).expect("it is there");
         processes::kill(&pod, "tickwire-server");
     });
     server.until_all_serve(3);
     step(&fleet, "a pod is evicted", || {
-        let pod = first();
+        // Another than the one that has just lost all of its clients.
+        let pod = server.pods()[1].clone();
         let eviction = format!(
             r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"{pod}","namespace":"{}"}}}}"#,
             namespace.name
@@ -69,7 +69,10 @@ fn every_client_ends_with_every_tick_of_the_stream_whatever_fails_meanwhile() {
     step(&fleet, "the API server is restarted", || {
         xtask_cluster(&["restart", "apiserver"]);
     });
-    step(&fleet, "NATS is killed", || nats.kill());
+    step(&fleet, "NATS is killed", || {
+        nats.kill();
+        nats.until_more_is_published();
+    });
     step(&fleet, "the kubelet is restarted", || {
         xtask_cluster(&["restart", "kubelet"]);
     });

@@ -148,7 +148,7 @@ impl Reading {
                 self.rows += batch.len as u64;
                 self.last = batch.last_sequence;
                 self.batches += 1;
-                if self.batches % SAMPLE == 0 {
+                if self.batches.is_multiple_of(SAMPLE) {
                     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
                     match batch.ticks() {
                         Ok(ticks) => ticks.iter().for_each(|tick| {
