@@ -92,7 +92,8 @@ impl<'a> Nats<'a> {
     /// Waits until the stream has more than it has now.
     pub(crate) fn until_more_is_published(&self) {
         let last = || {
-            let state = async { Ok::<_, async_nats::Error>(self.stream().await?.cached_info().state.last_sequence) };
+            let state =
+                async { Ok::<_, async_nats::Error>(self.stream().await?.cached_info().state.last_sequence) };
             self.runtime.block_on(state).ok()
         };
         let before = eventually("the stream is there", last);

@@ -18,7 +18,7 @@ use crate::feed::mix;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a client's old connection is kept after its slot in a drain has come, so that it can open the new one first.
-pub(super) const HANDOVER: Duration = Duration::from_secs(1);
+const HANDOVER: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Tells the client why, and closes.

@@ -9,12 +9,15 @@ use tickwire_proto::encode::FrameMessage as _;
 use tickwire_proto::message::{Error, ErrorCode};
 
 use super::connection::Kind;
-use super::farewell::HANDOVER;
 use super::{DELIVERIES_PER_TURN, Phase, Shard};
 use crate::shed::Order;
 
 /// What a client that is shed is told to wait: it may connect again at once, and 0 would say that retrying makes no sense.
 const RETRY_AFTER_MS: u32 = 1;
+
+/// How long the old connection of a client that is shed is kept, so that it can open the new one first. Nobody is in a hurry here: it is longer than in a
+/// drain, for clients that connect while all others do, too.
+const HANDOVER: Duration = Duration::from_secs(10);
 
 const MS_PER_SECOND: u64 = 1000;
 

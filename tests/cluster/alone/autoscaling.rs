@@ -38,7 +38,7 @@ autoscaling:
 rebalance: {{ mode: Always, connectionsPerSecond: {} }}
 ",
         most.div_ceil(4),
-        clients / 20
+        clients / 60
     );
     let server = StreamServer::apply(&namespace, "ticks", &spec).until_ready().until_complete();
     server.condition("ScalingActive", "True", "MetricsServed");
