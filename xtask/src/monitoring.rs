@@ -23,17 +23,7 @@ const WITHOUT_CLUSTER: &[(&str, &str)] = &[
     ("tickwire_operator_replicas", "per StreamServer, of which there are none without a cluster"),
     ("tickwire_operator_connections", "per StreamServer"),
     ("tickwire_operator_imbalance_ratio", "per StreamServer"),
-    ("tickwire_operator_custom_metrics_requests_total", "nobody asks without a cluster"),
     ("kube_horizontalpodautoscaler_status_condition", "kube-state-metrics', of a cluster"),
-    ("tickwire_operator_custom_metrics_registered", "comes with the operator's own metrics API"),
-    ("tickwire_operator_rebalances_total", "comes with rebalancing"),
-    ("tickwire_operator_shed_connections_total", "comes with rebalancing"),
-    ("tickwire_shed_connections_total", "comes with rebalancing"),
-    ("tickwire_feed_connected", "comes with the NATS feed"),
-    ("tickwire_feed_last_sequence", "comes with the NATS feed"),
-    ("tickwire_feed_late_trades_total", "comes with the NATS feed"),
-    ("tickwire_feed_rejected_total", "comes with the NATS feed"),
-    ("tickwire_feed_reconnects_total", "comes with the NATS feed"),
 ];
 
 /// What has no data in a cluster without what is not Tickwire's.
