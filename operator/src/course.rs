@@ -21,6 +21,10 @@ const SOON: Duration = Duration::from_secs(1);
 /// At a pace, a new server is ready for so many seconds at least before the next is replaced: in between it has to be seen that one drains.
 pub(crate) const PACED_MIN_READY_SECONDS: i32 = 5;
 
+/// The same while a rollout waits: no new server counts as ready for long enough. A Deployment that is paused removes what is old all the same once all of its new
+/// pods do; so the last of the old servers would go while the one before still drains. A day is longer than any drain.
+pub(crate) const HELD_MIN_READY_SECONDS: i32 = 86_400;
+
 /// At a pace, so many servers are there besides: one is replaced at a time.
 pub(crate) const PACED_SURGE: i32 = 1;
 

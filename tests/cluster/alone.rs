@@ -5,5 +5,6 @@ mod custom_metrics;
 mod definition;
 mod faults;
 mod operator;
+mod pace;
 mod rebalance;
 mod rollout;

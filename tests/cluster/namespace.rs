@@ -48,6 +48,24 @@ impl Namespace {
         (!text.is_empty()).then(|| serde_json::from_str(&text).expect("JSON"))
     }
 
+    /// The names of the pods with these labels.
+    pub(crate) fn by_state(&self, labels: &str) -> Pods {
+        let text = self.kubectl(&["get", "pods", "--selector", labels, "--output=json"]);
+        let list: Value = serde_json::from_str(&text).expect("JSON");
+        let mut pods = Pods::default();
+        for pod in list["items"].as_array().expect("a list") {
+            let is_living = pod["metadata"]["deletionTimestamp"].is_null();
+            let runs = !pod["status"]["containerStatuses"][0]["state"]["running"].is_null();
+            let names = match (is_living, runs) {
+                (true, _) => &mut pods.living,
+                (false, true) => &mut pods.draining,
+                (false, false) => &mut pods.ended,
+            };
+            names.push(pod["metadata"]["name"].as_str().expect("a name").to_owned());
+        }
+        pods
+    }
+
     /// The one pod with these labels.
     pub(crate) fn pod(&self, labels: &str) -> Value {
         let text = self.kubectl(&["get", "pods", "--selector", labels, "--output=json"]);
@@ -159,4 +177,14 @@ fn base_64_is_decoded() {
     for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar")] {
         assert_eq!(base64(text), bytes.as_bytes());
     }
+}
+
+/// Names of pods.
+#[derive(Debug, Default)]
+pub(crate) struct Pods {
+    pub(crate) living: Vec<String>,
+    /// Those that were told to go, and still run.
+    pub(crate) draining: Vec<String>,
+    /// Those that have ended, and of which only the object is left.
+    pub(crate) ended: Vec<String>,
 }

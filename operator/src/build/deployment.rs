@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tickwire_crd::{Image, StreamServerSpec};
 
 use super::{Surroundings, pod};
-use crate::course::{Course, PACED_MIN_READY_SECONDS, PACED_SURGE};
+use crate::course::{Course, HELD_MIN_READY_SECONDS, PACED_MIN_READY_SECONDS, PACED_SURGE};
 use crate::issue::Issued;
 use crate::settings::ServerImage;
 use crate::validate::Validated;
@@ -32,6 +32,7 @@ pub(super) fn build(
     } else {
         (spec.rollout.max_surge.clone(), spec.rollout.min_ready_seconds)
     };
+    let min_ready_seconds = if course.is_held { HELD_MIN_READY_SECONDS } else { min_ready_seconds };
     let mut annotations = spec.pod.annotations.clone();
     annotations.insert(DIGEST.into(), issued.digest.clone());
     Deployment {

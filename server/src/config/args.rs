@@ -31,7 +31,7 @@ pub struct Args {
     /// Where clients connect.
     #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:21591", help_heading = "Addresses")]
     pub listen_addr: SocketAddr,
-    /// Where /healthz, /readyz, /metrics and /log are served.
+    /// Where /healthz, /readyz, /metrics, /log and /shed are served.
     #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:21592", help_heading = "Addresses")]
     pub admin_addr: SocketAddr,
 
@@ -115,7 +115,7 @@ pub struct Args {
     /// How many bytes of its past each stream keeps, so that clients can resume.
     #[arg(long, env, value_name = "SIZE", default_value = "64MB", help_heading = "Streams")]
     pub ring_size: ByteSize,
-    /// How long each stream keeps its past, RING_SIZE permitting. The synthetic feed fills it at the start.
+    /// How long each stream keeps its past, RING_SIZE permitting. The feeds synthetic and nats fill it at the start.
     #[arg(long, env, value_name = "DURATION", default_value = "10m", value_parser = duration, help_heading = "Streams")]
     pub ring_retention: Duration,
     /// Where ticks come from.
@@ -131,7 +131,7 @@ pub struct Args {
     /// synthetic: trades per second of the feed's time, over all symbols; 1 to 1000000.
     #[arg(long, env, value_name = "COUNT", default_value_t = 100, help_heading = "Streams")]
     pub feed_rate: u32,
-    /// How many times faster than the clock on the wall the feed's time runs, such as 1, 60 or 0.5; 0.001 to 10000.
+    /// synthetic, replay: how many times faster than the clock on the wall the feed's time runs, such as 1, 60 or 0.5; 0.001 to 10000.
     #[arg(long, env, value_name = "FACTOR", default_value = "1", help_heading = "Streams")]
     pub feed_speed: Speed,
     /// replay: a CSV with the header time,symbol,price,size.
