@@ -2,10 +2,11 @@
 
 pub(crate) mod cluster;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{cargo, succeed};
@@ -38,12 +39,14 @@ pub(crate) enum Part {
 
 /// Runs parts, or all. Those of `required` fail where they cannot be run as a whole.
 pub(crate) fn run(parts: &[Part], required: &[Part]) -> Result<()> {
+    // Before anything is built: with the workspace this program is, too, and what runs then is a file that is not there any more.
+    let xtask = std::env::current_exe().context("this program's own path")?;
     let parts = if parts.is_empty() { Part::value_variants() } else { parts };
     let mut outcomes = Vec::new();
     for part in parts {
         println!("\n── {part:?}");
         let start = Instant::now();
-        let result = part.run().and_then(|coverage| match coverage {
+        let result = part.run(&xtask).and_then(|coverage| match coverage {
             Coverage::Without(what) if required.contains(part) => {
                 bail!("it is required, but was not run: {what}")
             }
@@ -77,7 +80,7 @@ enum Coverage {
 }
 
 impl Part {
-    fn run(self) -> Result<Coverage> {
+    fn run(self, xtask: &Path) -> Result<Coverage> {
         let done = match self {
             Self::Format => {
                 succeed(cargo().args(["fmt", "--all", "--check"]))?;
@@ -125,7 +128,7 @@ impl Part {
                     .env("RUSTDOCFLAGS", "--deny warnings"),
             ),
             Self::Monitoring => monitoring::test(),
-            Self::Cluster => return cluster::run(),
+            Self::Cluster => return cluster::run(xtask),
             Self::Dependencies => return dependencies(),
         };
         done.map(|()| Coverage::Whole)

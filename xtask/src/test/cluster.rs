@@ -29,9 +29,8 @@ const WITHOUT: &str = "the cluster, as this is not Debian, or not root, and KUBE
 /// What is left out on a cluster that others use.
 const WITHOUT_OWN: &str = "whatever connects from outside of the pods, or would disturb others, on the cluster of KUBECONFIG; as root on Debian without it, all is run";
 
-pub(super) fn run() -> Result<Coverage> {
-    // Before anything is built: with the whole workspace this program is, too, and what runs then is a file that is not there any more.
-    let xtask = std::env::current_exe().context("this program's own path")?;
+/// `xtask` is the path of this program from before anything was built.
+pub(super) fn run(xtask: &Path) -> Result<Coverage> {
     if !cluster::can_be_had() {
         println!("NOT run: {WITHOUT}");
         return Ok(Coverage::Without(WITHOUT));
@@ -41,12 +40,12 @@ pub(super) fn run() -> Result<Coverage> {
             "on the cluster of KUBECONFIG; its nodes pull tickwire/server and tickwire/operator, from TICKWIRE_REGISTRY where that is set"
         );
         let filters: Vec<_> = HARMLESS.to_vec();
-        test(&foreign, &xtask, "", &[(filters.as_slice(), "4")], None)?;
+        test(&foreign, xtask, "", &[(filters.as_slice(), "4")], None)?;
         return Ok(Coverage::Without(WITHOUT_OWN));
     }
     // Most wait for something most of the time; the others go one by one, and say what they have measured.
     let selections: [(&[&str], &str); 2] = [(&["--skip", ALONE], "4"), (&[ALONE, "--show-output"], "1")];
-    on_own(|| test_own(&xtask, &selections, None)).map(|()| Coverage::Whole)
+    on_own(|| test_own(xtask, &selections, None)).map(|()| Coverage::Whole)
 }
 
 /// The large tests as large as they are meant to be, which takes the better part of an hour. What they have seen comes as tables into this folder.
