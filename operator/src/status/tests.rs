@@ -137,12 +137,15 @@ fn told_in(
     status(situation, &Outcome::Applied(&validated, &issued, &applied), &around(), now())
 }
 
-/// What is told where nothing was applied, and this is the Deployment that runs.
-fn told(server: &StreamServer, deployment: Option<&Deployment>, outcome: &Outcome<'_>) -> Told {
-    let fleet = Fleet::of(server).unwrap();
-    let situation = Situation {
+/// Where nothing was applied, and this is the Deployment that runs.
+fn unapplied<'a>(
+    server: &'a StreamServer,
+    fleet: &'a Fleet,
+    deployment: Option<&'a Deployment>,
+) -> Situation<'a> {
+    Situation {
         server,
-        fleet: &fleet,
+        fleet,
         deployment,
         service: None,
         pods: &[],
@@ -150,8 +153,13 @@ fn told(server: &StreamServer, deployment: Option<&Deployment>, outcome: &Outcom
         rebalance: None,
         waits: None,
         scaling: None,
-    };
-    status(situation, outcome, &around(), now())
+    }
+}
+
+/// What is told where nothing was applied, and this is the Deployment that runs.
+fn told(server: &StreamServer, deployment: Option<&Deployment>, outcome: &Outcome<'_>) -> Told {
+    let fleet = Fleet::of(server).unwrap();
+    status(unapplied(server, &fleet, deployment), outcome, &around(), now())
 }
 
 fn later() -> Option<Timestamp> {
@@ -450,17 +458,7 @@ fn a_condition_keeps_its_time_while_its_status_stays() {
     let fleet = Fleet::of(&server).unwrap();
     let hour_later = now() + jiff::SignedDuration::from_hours(1);
     let deployment = whole(1);
-    let situation = Situation {
-        server: &server,
-        fleet: &fleet,
-        deployment: Some(&deployment),
-        service: None,
-        pods: &[],
-        connections: None,
-        rebalance: None,
-        waits: None,
-        scaling: None,
-    };
+    let situation = unapplied(&server, &fleet, Some(&deployment));
     let told = status(situation, &Outcome::Paused, &around(), hour_later);
     assert_eq!(told.status.condition(Ready).unwrap().last_transition_time, before);
     assert_eq!(
@@ -477,17 +475,7 @@ fn whether_an_autoscaler_is_served_is_told_where_there_is_one_and_by_events_when
     let fleet = Fleet::of(&server).unwrap();
     let deployment = whole(1);
     let mut told = |scaling: Option<&Scaling>| {
-        let situation = Situation {
-            server: &server,
-            fleet: &fleet,
-            deployment: Some(&deployment),
-            service: None,
-            pods: &[],
-            connections: None,
-            rebalance: None,
-            waits: None,
-            scaling,
-        };
+        let situation = Situation { scaling, ..unapplied(&server, &fleet, Some(&deployment)) };
         let told = status(situation, &Outcome::Paused, &around(), now());
         server.status = Some(told.status.clone());
         let condition = told.status.condition(ConditionType::ScalingActive).cloned();
