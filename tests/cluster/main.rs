@@ -21,5 +21,6 @@ mod chart;
 mod custom_metrics;
 mod drift;
 mod kubectl;
+mod large;
 mod rules;
 mod samples;

@@ -40,7 +40,7 @@ pub(super) fn run(folder: &Path, size: &Size) -> Result<()> {
     // Both ends of the clients' connections are on this machine, and half of them in this process.
     let _limit = tickwire_server::file_limit::raise();
     println!(
-        "{} trades a second for {} s through NATS (in memory) to {clients} TICK clients of {SERVERS} servers; {}",
+        "{} trades a second for {} s through NATS (on disk) to {clients} TICK clients of {SERVERS} servers; {}",
         size.rate,
         period.as_secs(),
         if size.symbols == 1 {
@@ -115,16 +115,7 @@ fn cpu(servers: &[Server]) -> Result<Duration> {
 /// Sends so many trades, at the rate that is measured.
 fn publish(folder: &Path, nats: &NatsServer, size: &Size, trades: u64) -> Result<()> {
     let mut command = Command::new(folder.join("tickwire"));
-    command.args([
-        "publish",
-        "--server",
-        &nats.url(),
-        "--stream",
-        "TICKS",
-        "--create",
-        "--storage",
-        "memory",
-    ]);
+    command.args(["publish", "--server", &nats.url(), "--stream", "TICKS", "--create", "--storage", "file"]);
     command.args(["--max-age", KEPT, "--duplicate-window", DUPLICATE_WINDOW]);
     command.args(["--synthetic", &trades.to_string(), "--symbols", &size.symbols.to_string()]);
     command.args(["--rate", &size.rate.to_string()]).stdin(Stdio::null());

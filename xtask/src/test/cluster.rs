@@ -17,8 +17,11 @@ const LOCK: &str = "/run/lock/tickwire-cluster-tests.lock";
 /// The tests that change what all others stand on.
 const ALONE: &str = "alone::";
 
+/// The tests that move many clients, and wait most of the time.
+const LARGE: &str = "large::";
+
 /// The tests that have a full size.
-const FULL_SIZE: [&str; 3] = ["alone::autoscaling", "alone::rebalance", "alone::faults"];
+const FULL_SIZE: [&str; 3] = ["large::autoscaling", "large::rebalance", "alone::faults"];
 
 /// The tests that harm nobody on a cluster that others use, and come from nowhere but the API.
 const HARMLESS: [&str; 4] = ["rules::", "chart::", "kubectl::", "bad_input::"];
@@ -43,8 +46,12 @@ pub(super) fn run(xtask: &Path) -> Result<Coverage> {
         test(&foreign, xtask, "", &[(filters.as_slice(), "4")], None)?;
         return Ok(Coverage::Without(WITHOUT_OWN));
     }
-    // Most wait for something most of the time; the others go one by one, and say what they have measured.
-    let selections: [(&[&str], &str); 2] = [(&["--skip", ALONE], "4"), (&[ALONE, "--show-output"], "1")];
+    // Most wait for something most of the time; the others go by themselves, and say what they have measured.
+    let selections: [(&[&str], &str); 3] = [
+        (&["--skip", ALONE, "--skip", LARGE], "4"),
+        (&[LARGE, "--show-output"], "3"),
+        (&[ALONE, "--show-output"], "1"),
+    ];
     on_own(|| test_own(xtask, &selections, None)).map(|()| Coverage::Whole)
 }
 
