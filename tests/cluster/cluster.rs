@@ -55,12 +55,17 @@ pub(crate) fn helm(arguments: &[&str]) -> String {
     run(Command::new("helm").args(arguments), "").expect(&format!("helm {}", arguments.join(" ")))
 }
 
-/// Runs `cargo xtask cluster …`, by the program that runs these tests.
-pub(crate) fn xtask_cluster(arguments: &[&str]) -> String {
+/// Runs `cargo xtask …`, by the program that runs these tests.
+pub(crate) fn xtask(arguments: &[&str]) -> Said {
     let xtask =
         std::env::var_os("TICKWIRE_XTASK").expect("TICKWIRE_XTASK is set; run `cargo xtask test cluster`");
-    run(Command::new(xtask).arg("cluster").args(arguments), "")
-        .expect(&format!("xtask cluster {}", arguments.join(" ")))
+    run(Command::new(xtask).args(arguments), "")
+}
+
+/// Runs `cargo xtask cluster …`, which must end well. Answers what it wrote.
+pub(crate) fn xtask_cluster(arguments: &[&str]) -> String {
+    let arguments = [&["cluster"], arguments].concat();
+    xtask(&arguments).expect(&format!("xtask {}", arguments.join(" ")))
 }
 
 fn run(command: &mut Command, input: &str) -> Said {

@@ -19,6 +19,7 @@ mod bad_input;
 mod certificates;
 mod chart;
 mod custom_metrics;
+mod dashboard;
 mod drift;
 mod kubectl;
 mod large;

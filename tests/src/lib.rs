@@ -12,6 +12,7 @@ pub mod server;
 pub mod trust;
 pub mod witness;
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 pub use jetstream::JetStream;
@@ -34,4 +35,15 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "still not so after {PATIENCE:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// A port of the loopback interface that nobody has at the moment, for a program that cannot choose one itself.
+///
+/// # Panics
+///
+/// Where there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("an address").port()
 }

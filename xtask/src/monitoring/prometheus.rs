@@ -1,7 +1,7 @@
 //! A Prometheus: one that is started here, or one that runs elsewhere; and what it answers.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -28,11 +28,6 @@ pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// A port of the loopback interface that nobody has at the moment.
-pub(super) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("no port is free")?.local_addr()?.port())
-}
-
 /// A series with its values in the order of time.
 #[derive(Debug)]
 pub(super) struct Sampled {
@@ -55,7 +50,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Prometheus {
     /// Starts one that has its data in `folder`, by `configuration`; it ends when it is dropped.
     pub(super) fn start(folder: &Path, configuration: &Path) -> Result<Self> {
-        let port = free_port()?;
+        let port = tickwire_tests::free_port();
         let address = format!("127.0.0.1:{port}");
         let log = folder.join("prometheus.log");
         let mut command = Command::new("prometheus");

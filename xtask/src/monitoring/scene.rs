@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tempfile::TempDir;
+use tickwire_tests::free_port;
 use tickwire_tests::pki::{Authority, Folder};
 
-use super::prometheus::{Period, Prometheus, free_port, now};
+use super::prometheus::{Period, Prometheus, now};
 use crate::process::{PASSWORD, Server, build, http_get};
 
 /// Between two scrapes; 1 s is the shortest that is usual.
@@ -202,7 +203,7 @@ struct Operator {
 impl Operator {
     fn start(programs: &Path, folder: &Path) -> Result<Self> {
         let kubeconfig = folder.join("kubeconfig");
-        let nobody = free_port()?;
+        let nobody = free_port();
         let named = |kind: &str, value: serde_json::Value| json!([{ "name": "away", kind: value }]);
         let content = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "away",
@@ -211,7 +212,7 @@ impl Operator {
             "contexts": named("context", json!({ "cluster": "away", "user": "away" })),
         });
         std::fs::write(&kubeconfig, content.to_string())?;
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let address = format!("127.0.0.1:{}", free_port());
         let program = programs.join("tickwire-operator");
         let mut command = Command::new(&program);
         command

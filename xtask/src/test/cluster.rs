@@ -85,6 +85,8 @@ fn test_own(xtask: &Path, selections: &[(&[&str], &str)], reports: Option<&Path>
     let images = cluster::load_images(&cluster)?.digest;
     // Another implementation of TLS looks at what the servers show.
     tools::debian("openssl", "openssl")?;
+    // And what scrapes them in production.
+    tools::debian("prometheus", "prometheus")?;
     let kubectl = cluster::tools()?.join("kubectl");
     for file in foreign_crds()? {
         let mut apply = Command::new(&kubectl);
