@@ -85,9 +85,7 @@ impl Prometheus {
             .expect("prometheus runs; `cargo xtask test cluster` installs it");
         Self { child, url: format!("http://{address}"), _folder: folder }
     }
-}
 
-impl Prometheus {
     /// Panics where it has ended; it has said why on standard error.
     fn is_well(&mut self) {
         let ended = self.child.try_wait().expect("it can be asked");
